@@ -1,0 +1,1 @@
+"""The numerics: no Qt, no napari, no files."""

@@ -1,0 +1,1 @@
+"""Reading and writing: images, noise models, trained models."""

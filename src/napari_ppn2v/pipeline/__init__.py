@@ -1,0 +1,1 @@
+"""Long jobs built from the numerics: training, fitting, denoising, whole journeys."""

@@ -1,0 +1,64 @@
+"""Settings as frozen dataclasses whose fields carry their own documentation.
+
+Forms, command-line help and the reference table are made from this metadata, so a
+label, a unit or a range is written once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import MISSING, asdict, field, fields
+from typing import Any
+
+from napari_ppn2v.errors import BadSetting
+
+
+def setting(
+    default: Any = MISSING,
+    *,
+    label: str,
+    help: str,  # noqa: A002 - the word that forms and command lines use
+    unit: str = "",
+    minimum: float | None = None,
+    maximum: float | None = None,
+    choices: tuple[str, ...] | None = None,
+) -> Any:
+    """Declare one dataclass field with its label, unit, allowed range and help."""
+    return field(
+        default=default,
+        metadata={
+            "label": label,
+            "help": help,
+            "unit": unit,
+            "minimum": minimum,
+            "maximum": maximum,
+            "choices": choices,
+        },
+    )
+
+
+def check_settings(config: Any) -> None:
+    """Compare each field of a settings dataclass with its declared range.
+
+    Raises
+    ------
+    BadSetting  Naming the label, the value and what is allowed. `None` is allowed
+        wherever it is the default.
+    """
+    for item in fields(config):
+        value = getattr(config, item.name)
+        meta = item.metadata
+        if not meta or (value is None and item.default is None):
+            continue
+        name = f"'{meta['label']}' ({item.name})"
+        choices, low, high = meta["choices"], meta["minimum"], meta["maximum"]
+        if choices is not None and value not in choices:
+            raise BadSetting(f"{name} is {value!r}. Choose one of {', '.join(choices)}.")
+        if low is not None and not value >= low:
+            raise BadSetting(f"{name} is {value}. It must be at least {low}.")
+        if high is not None and not value <= high:
+            raise BadSetting(f"{name} is {value}. It must be at most {high}.")
+
+
+def as_plain(config: Any) -> dict[str, Any]:
+    """Return a settings dataclass as a dictionary that JSON can hold."""
+    return asdict(config)
