@@ -7,12 +7,11 @@ consume the same generators.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
-    import numpy as np
+    from collections.abc import Callable, Generator
 
 R = TypeVar("R")
 
@@ -88,20 +87,10 @@ class NoiseModelFitted(Event):
 
 @dataclass(frozen=True, slots=True)
 class FrameDenoised(Event):
-    """One frame is denoised; arrays are detached copies or None."""
+    """One more of `total` frames is denoised and written."""
 
     index: int
     total: int
-
-
-@dataclass(frozen=True, slots=True)
-class PreviewReady(Event):
-    """A look at one frame while training goes on: (Y, X) float32 arrays in ADU."""
-
-    step: int
-    observation: np.ndarray
-    prior_mean: np.ndarray
-    mmse: np.ndarray | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,7 +52,9 @@ def check_settings(config: Any) -> None:
         name = f"'{meta['label']}' ({item.name})"
         choices, low, high = meta["choices"], meta["minimum"], meta["maximum"]
         if choices is not None and value not in choices:
-            raise BadSetting(f"{name} is {value!r}. Choose one of {', '.join(choices)}.")
+            raise BadSetting(
+                f"{name} is {value!r}. Choose one of: {', '.join(choices)}."
+            )
         if low is not None and not value >= low:
             raise BadSetting(f"{name} is {value}. It must be at least {low}.")
         if high is not None and not value <= high:

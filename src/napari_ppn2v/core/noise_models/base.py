@@ -37,10 +37,12 @@ class NoiseModel(Protocol):
     limits: tuple[float | None, float | None]
 
     def log_likelihood(self, observation: Tensor, signal: Tensor) -> Tensor:
-        """Log p(x|s) in nats per ADU; broadcasts, with a finite gradient in `signal`."""
+        """Log p(x|s) in nats per ADU; broadcasts, finite gradient in `signal`."""
         ...
 
-    def sample(self, signal: Tensor, generator: torch.Generator | None = None) -> Tensor:
+    def sample(
+        self, signal: Tensor, generator: torch.Generator | None = None
+    ) -> Tensor:
         """Draw one observation per element of `signal`, without rounding."""
         ...
 

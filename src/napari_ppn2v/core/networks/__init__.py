@@ -1,0 +1,12 @@
+"""Feature networks, by name.
+
+A new network is one file and one line in `NETWORKS`: an `nn.Module` built from its
+frozen config, (B, 1, Y, X) -> (B, n_features, Y, X), with `stride`, `halo` and
+`n_features`.
+"""
+
+from napari_ppn2v.core.networks.unet import UNet, UNetConfig
+
+NETWORKS = {"unet": (UNet, UNetConfig)}
+
+__all__ = ["NETWORKS", "UNet", "UNetConfig"]
