@@ -1,0 +1,288 @@
+"""Image data of any axes and source as a lazily read sequence of 2-D frames.
+
+Everything after this module sees frames of (Y, X) float32 in ADU. Which axes the
+user's array has, in which order, and how results return into exactly that order is
+known to `AxisLayout` alone.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from napari_ppn2v.core.axes import AxisLayout, channel_question, layout_for
+from napari_ppn2v.errors import BadAxes, BadData
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+__all__ = [
+    "ArrayLike",
+    "AxisLayout",
+    "Frames",
+    "as_frames",
+    "channel_count",
+    "check_trainable",
+]
+
+
+class ArrayLike(Protocol):
+    """What a source must offer; numpy, dask, Zarr and our file readers all do."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Size of each axis."""
+        ...
+
+    @property
+    def dtype(self) -> Any:
+        """Type of the elements."""
+        ...
+
+    def __getitem__(self, index: Any, /) -> Any:
+        """Read a part; integers and slices with step 1 are all that is asked for."""
+        ...
+
+
+class Frames:
+    """Frames of one channel, read when asked for, as (Y, X) float32 in ADU.
+
+    Made by `as_frames`. The source is never written to and never read as a whole.
+    Integers above 2**24 are rounded to the nearest float32.
+
+    Attributes
+    ----------
+    shape
+        Size (Y, X) of a frame.
+    dtype
+        Type of the source.
+    layout
+        Axes of the source (of what `select` has left of it), and the way back.
+    channel
+        The channel read, 0 where the source has no channel axis.
+    """
+
+    def __init__(
+        self,
+        source: ArrayLike,
+        layout: AxisLayout,
+        *,
+        channel: int = 0,
+        indices: tuple[int, ...] | None = None,
+    ) -> None:
+        self._source = source
+        self._source_layout = layout
+        self._indices = range(layout.n_frames) if indices is None else indices
+        self.layout = layout if indices is None else layout.of_selection(indices)
+        self.channel = channel
+        self.shape = layout.frame_shape
+        self.dtype: np.dtype = np.dtype(source.dtype)
+
+    def __len__(self) -> int:
+        return len(self._indices)
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        return (self.frame(index) for index in range(len(self)))
+
+    def __repr__(self) -> str:
+        return f"<Frames: {self.describe()}>"
+
+    def frame(self, index: int) -> np.ndarray:
+        """Read one frame: a new (Y, X) float32 array, ADU.
+
+        Raises
+        ------
+        BadData  If the frame holds values that are not finite.
+        IndexError  If there is no such frame.
+        """
+        return self.region(index, slice(None), slice(None))
+
+    def region(self, index: int, rows: slice, columns: slice) -> np.ndarray:
+        """Read a part of one frame, and only that where the source allows.
+
+        Parameters
+        ----------
+        rows, columns
+            Slices with step 1; they are cut at the border of the frame.
+
+        Returns
+        -------
+        ndarray, (rows, columns) float32, ADU, independent of the source.
+        """
+        if not 0 <= index < len(self):
+            raise IndexError(f"There is no frame {index} among {len(self)}.")
+        where = self._source_layout.index(
+            self._indices[index],
+            _plain_slice(rows, self.shape[0]),
+            _plain_slice(columns, self.shape[1]),
+            channel=self.channel,
+        )
+        block = np.asarray(self._source[where])
+        if self._source_layout.is_transposed:
+            block = block.T
+        with np.errstate(over="ignore"):
+            pixels = np.array(block, dtype=np.float32, order="C")
+        _check_finite(pixels, index)
+        return pixels
+
+    def select(self, indices: Sequence[int] | range) -> Frames:
+        """Return some of the frames, in the order given; nothing is read.
+
+        Raises
+        ------
+        BadData  If no frame is selected or one does not exist.
+        """
+        chosen = [int(index) for index in indices]
+        wrong = [index for index in chosen if not 0 <= index < len(self)]
+        if wrong or not chosen:
+            what = f"Frame {wrong[0]} does not exist" if wrong else "No frame is chosen"
+            raise BadData(
+                f"{what}: the image has {len(self)} frames, numbered 0 to "
+                f"{len(self) - 1}. Choose among these."
+            )
+        return Frames(
+            self._source,
+            self._source_layout,
+            channel=self.channel,
+            indices=tuple(self._indices[index] for index in chosen),
+        )
+
+    def describe(self) -> str:
+        """Say in one line what is read, and whether the axes were guessed."""
+        return self.layout.describe(self.dtype, self.channel)
+
+
+def as_frames(data: Any, axes: str | None = None, channel: int | None = None) -> Frames:
+    """Read any array as a sequence of 2-D frames, without loading it.
+
+    Parameters
+    ----------
+    data
+        numpy array, memmap, dask or Zarr array, a reader of `files.images`, or
+        anything else with `shape`, `dtype` and indexing; any integer or real type.
+    axes
+        One letter of "TZCYX" per axis of the array, in its order. None guesses from
+        the number of axes (YX, TYX, TZYX, TZCYX) and says so in `layout.guess`.
+    channel
+        Which channel to read, from 0. Needed where there are several: every channel
+        has its own detector and so its own noise.
+
+    Raises
+    ------
+    BadAxes  If the axes do not fit the array, or a channel has to be chosen.
+    BadData  If the array is empty or not of integers or real numbers.
+    """
+    source = _as_array(data)
+    layout = _layout_of(source, axes)
+    if channel is None and layout.n_channels > 1:
+        raise BadAxes(channel_question(layout))
+    channel = 0 if channel is None else int(channel)
+    if not 0 <= channel < layout.n_channels:
+        has = "1 channel" if layout.n_channels == 1 else f"{layout.n_channels} channels"
+        raise BadAxes(
+            f"There is no channel {channel}: the image (shape {layout.shape}, axes "
+            f"{layout.axes}{' guessed' if layout.guess else ''}) has {has}, counted "
+            "from 0. Choose another channel, or say which axis is the channel, for "
+            "example axes='TCYX'."
+        )
+    return Frames(source, layout, channel=channel)
+
+
+def channel_count(data: Any, axes: str | None = None) -> int:
+    """Count the channels of an array: `as_frames(data, axes, channel)` for each works.
+
+    Without axes, a last axis of size 3 or 4 counts as colour channels.
+    """
+    return _layout_of(_as_array(data), axes).n_channels
+
+
+def check_trainable(frames: Frames, minimum_side: int) -> None:
+    """Refuse frames from which nothing can be learned, reading no more than needed.
+
+    Parameters
+    ----------
+    minimum_side
+        Smallest height and width, in pixels, that the network can be trained on.
+
+    Raises
+    ------
+    BadData  If the frames are smaller than that, or if every frame is constant.
+    """
+    height, width = frames.shape
+    if min(height, width) < minimum_side:
+        raise BadData(
+            f"The frames are {height} x {width} pixels, but training needs at least "
+            f"{minimum_side} x {minimum_side}. Use larger frames, or settings with a "
+            "smaller patch."
+        )
+    value = 0.0
+    for frame in frames:
+        value = float(frame.flat[0])
+        if (frame != value).any():
+            return
+    which = "the image" if len(frames) == 1 else f"each of the {len(frames)} frames"
+    raise BadData(
+        f"Every pixel of {which} has the same value ({value:g} in the last one), so "
+        "there is nothing to learn from. Check that the right file, channel and frames "
+        "were chosen."
+    )
+
+
+def _as_array(data: Any) -> ArrayLike:
+    """Return the data as something with a numpy dtype, loading only plain lists."""
+    if not (
+        hasattr(data, "shape") and isinstance(getattr(data, "dtype", None), np.dtype)
+    ):
+        try:
+            data = np.asarray(data)
+        except (TypeError, ValueError) as error:
+            raise BadData(
+                f"The data ({type(data).__name__}) cannot be read as one array: "
+                f"{error}. Give an array, or images that all have the same size."
+            ) from error
+    _check_dtype(data.dtype)
+    if 0 in data.shape:
+        raise BadData(
+            f"The image is empty (shape {tuple(data.shape)}). Check the file and the "
+            "range of frames chosen."
+        )
+    return data
+
+
+def _check_dtype(dtype: np.dtype) -> None:
+    advice = {
+        "b": "It looks like a mask. Choose the image as the camera recorded it.",
+        "c": "Give its magnitude or its real part, whichever is the measured image.",
+    }
+    if dtype.kind not in "iuf":
+        hint = advice.get(dtype.kind, "Give an array of integers or real numbers.")
+        raise BadData(
+            f"The image is of type {dtype}, which holds no grey values. {hint}"
+        )
+
+
+def _layout_of(source: ArrayLike, axes: str | None) -> AxisLayout:
+    shape = tuple(int(size) for size in source.shape)
+    return layout_for(shape, np.dtype(source.dtype), axes)
+
+
+def _plain_slice(part: slice, size: int) -> slice:
+    start, stop, step = part.indices(size)
+    if step != 1:
+        raise ValueError(f"A region is read with step 1, not {step}.")
+    return slice(start, max(start, stop))
+
+
+def _check_finite(pixels: np.ndarray, index: int) -> None:
+    finite = np.isfinite(pixels)
+    if finite.all():
+        return
+    n_nan = int(np.isnan(pixels).sum())
+    n_infinite = int(pixels.size - finite.sum()) - n_nan
+    raise BadData(
+        f"Frame {index} holds {n_nan} values that are not a number (NaN) and "
+        f"{n_infinite} that are infinite or beyond 3.4e38, of {pixels.size} read. Use "
+        "the recording as the camera wrote it, or replace these pixels, for example "
+        "by the median of their neighbours."
+    )
