@@ -1,0 +1,48 @@
+# `make demo` and `make test` do everything on a fresh machine; `make help` lists all.
+#
+# PYTHON       the Python (3.11 or newer) that the environment is made with
+# TORCH_INDEX  address of a further package index to look for torch in, for example
+#              one with CPU builds
+# DEMO_OUTPUT  folder that the demo writes to
+# TEST_OPTIONS further options for pytest
+
+PYTHON ?= python3
+TORCH_INDEX ?=
+DEMO_OUTPUT ?= demo-output
+TEST_OPTIONS ?=
+
+VENV := .venv
+ifeq ($(OS),Windows_NT)
+BIN := $(VENV)/Scripts
+else
+BIN := $(VENV)/bin
+endif
+
+export TORCH_INDEX
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint format clean
+
+help: ## list the targets
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /	/' | expand -t 10
+
+setup: ## create .venv with all that the other targets need (free when up to date)
+	@$(PYTHON) scripts/setup_environment.py
+
+demo: setup ## denoise a simulated recording; results in demo-output
+	$(BIN)/napari-ppn2v demo -o $(DEMO_OUTPUT)
+
+test: setup ## run the default tests
+	$(BIN)/python -m pytest $(TEST_OPTIONS)
+
+lint: setup ## check style, format and types
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+format: setup ## format the code and fix what can be fixed
+	$(BIN)/ruff format
+	$(BIN)/ruff check --fix
+
+clean: ## remove the environment, caches and the demo's results
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist site demo-output
