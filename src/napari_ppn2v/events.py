@@ -7,6 +7,7 @@ consume the same generators.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -45,12 +46,15 @@ class StageFinished(Event):
 
 @dataclass(frozen=True, slots=True)
 class StepDone(Event):
-    """One training step (or any unit of a stage) is done."""
+    """One training step, tile or other unit of a stage is done.
+
+    `loss` is that of the step, nan where there is none.
+    """
 
     stage: str
     step: int
     total: int
-    loss: float
+    loss: float = math.nan
 
 
 @dataclass(frozen=True, slots=True)

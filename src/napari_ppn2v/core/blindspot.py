@@ -91,32 +91,62 @@ def replace_by_mean(
 
 
 def replace_by_random_neighbour(
+    images: NDArray[np.float32], mask: NDArray[np.bool_], rng: np.random.Generator
+) -> NDArray[np.float32]:
+    """Replace each hidden pixel by a random unmasked pixel of its 5 x 5 window.
+
+    The replacement of Krull et al. 2019, section 3.5, with the pixel itself and
+    other masked pixels excluded. Arguments and result as in `replace_by_mean`.
+    """
+    side = 2 * RANDOM_RADIUS + 1
+    lottery = rng.random((int(mask.sum()), side * side), dtype=np.float32)
+    return replace_by_lottery(images, mask, lottery, RANDOM_RADIUS)
+
+
+def replace_by_lottery(
     images: NDArray[np.float32],
     mask: NDArray[np.bool_],
-    rng: np.random.Generator,
-    radius: int = RANDOM_RADIUS,
+    lottery: NDArray[np.float32],
+    radius: int,
 ) -> NDArray[np.float32]:
-    """Replace each hidden pixel by a random unmasked pixel of its window.
+    """Replace each hidden pixel by the unmasked pixel that drew the highest number.
 
-    The replacement of Krull et al. 2019, section 3.5, in a window of
-    (2 radius + 1)², with the pixel itself and other masked pixels excluded.
-    Arguments and result as in `replace_by_mean`.
+    Parameters
+    ----------
+    lottery : (P, (2 radius + 1)²), numbers in [0, 1)
+        One row for each hidden pixel, one column for each place of its window.
     """
     where = np.nonzero(mask)
     padded, known = _pad(images, mask, radius)
     side = 2 * radius + 1
     shifts = np.array([(i // side, i % side) for i in range(side * side)])
-    at = (where[0][:, None], where[1][:, None] + shifts[:, 0],
-          where[2][:, None] + shifts[:, 1])  # fmt: skip
-    lottery = np.where(known[at], rng.random((len(where[0]), side * side)), -1.0)
-    chosen = lottery.argmax(axis=1)
-    index = np.arange(len(chosen))
-    values = padded[at][index, chosen]
-    alone = lottery[index, chosen] < 0
+    rows = where[1][:, None] + shifts[:, 0]
+    columns = where[2][:, None] + shifts[:, 1]
+    at = (where[0][:, None], rows, columns)
+    usable = np.where(known[at], lottery, np.float32(-1))
+    winner = usable.argmax(axis=1)
+    index = np.arange(len(winner))
+    values = padded[at][index, winner]
+    alone = usable[index, winner] < 0
     values[alone] = _mean_of_known(images, mask)[where[0][alone]]
     result = images.copy()
     result[where] = values
     return result
+
+
+def position_lottery(
+    y: NDArray[np.integer], x: NDArray[np.integer], n_numbers: int
+) -> NDArray[np.float32]:
+    """Return numbers in [0, 1) that depend on the place of a pixel alone: (P, n).
+
+    With them a blind pass does the same to a pixel whichever tile it lies in. The
+    bits are mixed by multiplication and shifts, as hash functions do.
+    """
+    seed = (y.astype(np.uint64) << np.uint64(32)) ^ x.astype(np.uint64)
+    mixed = seed[:, None] * np.uint64(n_numbers) + np.arange(n_numbers, dtype=np.uint64)
+    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
+        mixed = (mixed ^ (mixed >> np.uint64(shift))) * np.uint64(factor)
+    return ((mixed >> np.uint64(40)) / np.float32(2**24)).astype(np.float32)
 
 
 def _pad(

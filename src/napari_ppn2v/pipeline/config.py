@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
-from napari_ppn2v.core.noise_models.config import NoiseModelConfig
-from napari_ppn2v.errors import BadSetting
+from napari_ppn2v.core.networks import UNetConfig
+from napari_ppn2v.core.noise_models.fitting import NoiseModelConfig
 from napari_ppn2v.settings import check_settings, setting
 
 
@@ -157,3 +157,70 @@ class InferenceConfig:
 
     def __post_init__(self) -> None:
         check_settings(self)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunConfig:
+    """Settings of a whole run, from noisy frames to denoised frames."""
+
+    method: str = setting(
+        "pn2v",
+        label="Method",
+        help="'pn2v': Probabilistic Noise2Void, with a noise model. 'n2v': "
+        "Noise2Void, without.",
+        choices=("pn2v", "n2v"),
+    )
+    preset: str = setting(
+        "balanced", label="Preset", help="Named settings this run started from."
+    )
+    network: UNetConfig = field(default_factory=UNetConfig)
+    pretraining: TrainingConfig = field(default_factory=TrainingConfig)
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+    prior: PriorConfig = field(default_factory=PriorConfig)
+    starts_from_n2v: bool = setting(
+        True,
+        label="Start from Noise2Void",
+        help="Start PN2V from the weights of the Noise2Void that the bootstrap needs "
+        "anyway. Off: from scratch, as published.",
+    )
+    noise_model: NoiseModelConfig = field(default_factory=NoiseModelConfig)
+    blind_pseudo_ground_truth: bool = setting(
+        False,
+        label="Blind pseudo ground truth",
+        help="Make the pseudo ground truth of the bootstrap without looking at the "
+        "pixel itself.",
+    )
+    inference: InferenceConfig = field(default_factory=InferenceConfig)
+    seed: int = setting(
+        0,
+        label="Seed",
+        help="Equal seed, steps, threads and machine give equal results on the CPU.",
+        minimum=0,
+        maximum=2**31 - 1,
+    )
+
+    def __post_init__(self) -> None:
+        check_settings(self)
+
+    def with_steps(self, n_steps: int) -> RunConfig:
+        """Return the same settings with `n_steps` in all.
+
+        Pretraining gets its preset's share of them where there is any.
+        """
+        before, after = self.pretraining.n_steps, self.training.n_steps
+        if self.method == "n2v":
+            return replace(self, pretraining=_steps(self.pretraining, n_steps))
+        share = before / (before + after)
+        first = max(1, round(n_steps * share))
+        return replace(
+            self,
+            pretraining=_steps(self.pretraining, first),
+            training=_steps(self.training, max(1, n_steps - first)),
+        )
+
+
+def _steps(config: TrainingConfig, n_steps: int) -> TrainingConfig:
+    """Set the number of steps; validations keep their number, about twenty."""
+    return replace(
+        config, n_steps=n_steps, steps_per_validation=max(1, min(200, n_steps // 20))
+    )

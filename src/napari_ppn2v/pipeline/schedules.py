@@ -77,7 +77,7 @@ class Plateau:
         return max(LOWEST_RATE, self.highest * self._factor)
 
     def validated(self, loss: float) -> None:
-        """Count validations without improvement; halve the rate when out of patience."""
+        """Halve the rate when there was no improvement for too long."""
         if loss < self._best:
             self._best, self._since = loss, 0
             return

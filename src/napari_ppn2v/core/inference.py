@@ -1,0 +1,237 @@
+"""Denoising one tile: prior mean, MMSE and uncertainty, in one pass or blind."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from napari_ppn2v.core.blindspot import (
+    RANDOM_RADIUS,
+    lattice_mask,
+    position_lottery,
+    replace_by_lottery,
+    replace_by_mean,
+)
+from napari_ppn2v.core.posterior import Estimate, posterior_estimate, prior_mean
+from napari_ppn2v.core.prior_network import PriorNetwork, pixels
+from napari_ppn2v.core.tiling import Span, tiles
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+    from napari_ppn2v.core.noise_models.base import NoiseModel
+
+# Values of the first level's features in one pass; about 70 MB a tensor in float32.
+VALUES_PER_PASS = 2**24
+# Samples whose likelihoods are held at once; they should stay in the cache.
+SAMPLES_PER_CHUNK = 2**20
+
+
+@dataclass(frozen=True, slots=True)
+class Blindness:
+    """How a network is kept from seeing the pixel it predicts.
+
+    One pixel per `box` x `box` pixels is replaced in each of the box² passes, as it
+    was in training, and only these pixels are kept from that pass.
+    """
+
+    box: int
+    replacement: str
+
+
+@dataclass(frozen=True, slots=True)
+class RegionEstimate:
+    """Estimates for one region, all (Y, X) float32 in ADU.
+
+    Without a noise model, `mmse` and `posterior_std` are None.
+    """
+
+    prior_mean: NDArray[np.float32]
+    mmse: NDArray[np.float32] | None
+    posterior_std: NDArray[np.float32] | None
+
+
+def estimate_image(
+    model: PriorNetwork,
+    noise_model: NoiseModel | None,
+    image: NDArray[np.float32],
+    blindness: Blindness | None,
+    tile_size: int = 256,
+) -> RegionEstimate:
+    """Denoise a whole image in memory, tile by tile.
+
+    Parameters
+    ----------
+    image : (Y, X), ADU
+    blindness : None for one pass in which the network sees every pixel
+    """
+    blocks = list(estimate_tiles(model, noise_model, image, blindness, tile_size))
+    result = RegionEstimate(
+        *(
+            None if part is None else np.empty(image.shape, np.float32)
+            for part in _parts(blocks[0][2])
+        )  # type: ignore[arg-type]
+    )
+    for rows, columns, block in blocks:
+        for whole, part in zip(_parts(result), _parts(block), strict=True):
+            if whole is not None and part is not None:
+                whole[rows.keep, columns.keep] = part
+    return result
+
+
+def estimate_tiles(
+    model: PriorNetwork,
+    noise_model: NoiseModel | None,
+    image: NDArray[np.float32],
+    blindness: Blindness | None,
+    tile_size: int,
+) -> Iterator[tuple[Span, Span, RegionEstimate]]:
+    """Yield (rows, columns, estimate of what is kept) for each tile of an image."""
+    network = model.network
+    for rows, columns in tiles(image.shape, tile_size, network.halo, network.stride):
+        observation = image[rows.read, columns.read]
+        yield (
+            rows,
+            columns,
+            estimate_tile(model, noise_model, observation, rows, columns, blindness),
+        )
+
+
+def estimate_tile(
+    model: PriorNetwork,
+    noise_model: NoiseModel | None,
+    observation: NDArray[np.float32],
+    rows: Span,
+    columns: Span,
+    blindness: Blindness | None,
+) -> RegionEstimate:
+    """Denoise one tile and return what is kept of it.
+
+    Parameters
+    ----------
+    observation : (Y, X), ADU
+        The pixels that `rows` and `columns` read, halo included.
+    """
+    with torch.inference_mode():
+        if blindness is None:
+            return _in_one_pass(model, noise_model, observation, rows, columns)
+        return _blind(model, noise_model, observation, rows, columns, blindness)
+
+
+def _in_one_pass(
+    model: PriorNetwork,
+    noise_model: NoiseModel | None,
+    observation: NDArray[np.float32],
+    rows: Span,
+    columns: Span,
+) -> RegionEstimate:
+    features = _features(model, observation[None])
+    kept = features[:, :, rows.inner, columns.inner]
+    seen = observation[rows.inner, columns.inner]
+    estimate = _estimate_pixels(model, noise_model, pixels(kept), seen.reshape(-1))
+    return RegionEstimate(
+        *(None if part is None else part.reshape(seen.shape) for part in estimate)  # type: ignore[arg-type]
+    )
+
+
+def _blind(
+    model: PriorNetwork,
+    noise_model: NoiseModel | None,
+    observation: NDArray[np.float32],
+    rows: Span,
+    columns: Span,
+    blindness: Blindness,
+) -> RegionEstimate:
+    box, stride = blindness.box, model.network.stride
+    shape = (
+        rows.inner.stop - rows.inner.start,
+        columns.inner.stop - columns.inner.start,
+    )
+    parts: list[NDArray[np.float32]] = [np.empty(shape, np.float32) for _ in range(3)]
+    phases = [(py, px) for py in range(box) for px in range(box)]
+    size = math.prod(-(-length // stride) * stride for length in observation.shape)
+    at_once = max(1, VALUES_PER_PASS // (size * model.network.n_features))
+    for first in range(0, len(phases), at_once):
+        some = phases[first : first + at_once]
+        masked = [
+            _hide(observation, rows.start, columns.start, phase, blindness)
+            for phase in some
+        ]
+        features = _features(model, np.stack(masked))
+        for number, (py, px) in enumerate(some):
+            y = slice((py - rows.keep_start) % box, None, box)
+            x = slice((px - columns.keep_start) % box, None, box)
+            kept = features[number : number + 1, :, rows.inner, columns.inner]
+            seen = observation[rows.inner, columns.inner][y, x]
+            estimate = _estimate_pixels(
+                model, noise_model, pixels(kept[:, :, y, x]), seen.reshape(-1)
+            )
+            for whole, part in zip(parts, estimate, strict=True):
+                if part is not None:
+                    whole[y, x] = part.reshape(seen.shape)
+    if noise_model is None:
+        return RegionEstimate(parts[0], None, None)
+    return RegionEstimate(*parts)
+
+
+def _hide(
+    observation: NDArray[np.float32],
+    top: int,
+    left: int,
+    phase: tuple[int, int],
+    blindness: Blindness,
+) -> NDArray[np.float32]:
+    """Replace one lattice of pixels; places are those of the whole image."""
+    box = blindness.box
+    local = ((phase[0] - top) % box, (phase[1] - left) % box)
+    mask = lattice_mask(observation.shape, box, local)[None]
+    if blindness.replacement == "mean":
+        return replace_by_mean(observation[None], mask)[0]
+    _, y, x = np.nonzero(mask)
+    lottery = position_lottery(y + top, x + left, (2 * RANDOM_RADIUS + 1) ** 2)
+    return replace_by_lottery(observation[None], mask, lottery, RANDOM_RADIUS)[0]
+
+
+def _features(model: PriorNetwork, observations: NDArray[np.float32]) -> Tensor:
+    """Features (B, C, Y, X) of observations (B, Y, X), padded where needed."""
+    _, height, width = observations.shape
+    stride, normal = model.network.stride, model.normalisation
+    padded = np.pad(
+        observations, ((0, 0), (0, -height % stride), (0, -width % stride)), mode="edge"
+    )
+    inputs = (padded - np.float32(normal.mean)) / np.float32(normal.std)
+    features = model.features(torch.from_numpy(inputs)[:, None])
+    return features[:, :, :height, :width]
+
+
+def _estimate_pixels(
+    model: PriorNetwork,
+    noise_model: NoiseModel | None,
+    features: Tensor,
+    observation: NDArray[np.float32],
+) -> list[NDArray[np.float32] | None]:
+    """Prior mean, MMSE and posterior standard deviation, (P,) each, in chunks."""
+    seen = torch.from_numpy(observation).to(features.device)
+    size = max(1, SAMPLES_PER_CHUNK // model.n_samples)
+    chunks = []
+    for some, x in zip(features.split(size), seen.split(size), strict=True):
+        samples, log_weights = model.samples(some)
+        if noise_model is None:
+            chunks.append((prior_mean(samples, log_weights),))
+        else:
+            chunks.append(posterior_estimate(samples, log_weights, x, noise_model))
+    joined = [torch.cat(part).cpu().numpy() for part in zip(*chunks, strict=True)]
+    return joined + [None] * (len(Estimate._fields) - len(joined))
+
+
+def _parts(
+    estimate: RegionEstimate,
+) -> tuple[NDArray[np.float32] | None, ...]:
+    return estimate.prior_mean, estimate.mmse, estimate.posterior_std

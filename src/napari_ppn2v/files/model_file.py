@@ -1,0 +1,201 @@
+"""Trained models as one file: weights, noise model, normalisation, settings, origin.
+
+The file is a NumPy archive of plain arrays and a JSON header. Reading it runs no
+code from it.
+"""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_ppn2v.errors import BadFile
+from napari_ppn2v.files.atomic import atomic_path
+
+if TYPE_CHECKING:
+    from os import PathLike
+
+    from numpy.typing import NDArray
+
+    from napari_ppn2v.core.denoiser import Denoiser
+    from napari_ppn2v.core.noise_models.base import NoiseModel
+    from napari_ppn2v.core.prior_network import PriorNetwork
+
+MODEL_SUFFIX = ".ppn2v"
+FORMAT = "napari-ppn2v model"
+SCHEMA = 1
+_WEIGHT, _NOISE = "weight/", "noise_model/"
+_LARGEST_HEADER = 16_000_000  # bytes; provenance is kilobytes
+
+
+def save_model(path: str | PathLike[str], denoiser: Denoiser) -> Path:
+    """Write a denoiser to one file, atomically.
+
+    Raises
+    ------
+    CannotWrite  If the disk is full or the folder missing or read-only.
+    """
+    path = Path(path)
+    model, noise_model = denoiser.model, denoiser.noise_model
+    arrays = {
+        _WEIGHT + name: value.detach().cpu().numpy()
+        for name, value in model.state_dict().items()
+    }
+    plain: dict[str, Any] | None = None
+    if noise_model is not None:
+        state = noise_model.to("cpu").state()
+        plain = {k: v for k, v in state.items() if not isinstance(v, np.ndarray)}
+        plain["kind"] = noise_model.kind
+        arrays |= {_NOISE + k: v for k, v in state.items() if isinstance(v, np.ndarray)}
+    header = {
+        "format": FORMAT,
+        "schema": SCHEMA,
+        "network_kind": model.network_kind,
+        "network": asdict(model.config),
+        "prior_kind": model.prior_kind,
+        "n_samples": model.n_samples,
+        "normalisation": asdict(model.normalisation),
+        "training_blindness": asdict(denoiser.training_blindness),
+        "estimate": denoiser.estimate,
+        "is_blind": denoiser.is_blind,
+        "reason": denoiser.reason,
+        "noise_model": plain,
+        "provenance": denoiser.provenance,
+    }
+    content = np.frombuffer(json.dumps(header).encode(), dtype=np.uint8)
+    with atomic_path(path) as temporary, temporary.open("wb") as file:
+        np.savez(file, header=content, **arrays)
+    return path
+
+
+def load_model(path: str | PathLike[str]) -> Denoiser:
+    """Read a denoiser, ready for inference on the CPU.
+
+    Raises
+    ------
+    BadFile  If the file is missing, damaged, foreign, or of a newer version.
+    """
+    from napari_ppn2v.core.denoiser import Denoiser
+    from napari_ppn2v.core.inference import Blindness
+
+    path = Path(path)
+    header, arrays = _read(path)
+    try:
+        return Denoiser(
+            model=_model(header, arrays),
+            noise_model=_noise_model(header, arrays),
+            training_blindness=Blindness(**header["training_blindness"]),
+            estimate=str(header["estimate"]),
+            is_blind=bool(header["is_blind"]),
+            reason=str(header["reason"]),
+            provenance=dict(header["provenance"]),
+        )
+    except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+        raise BadFile(
+            f"{path.name} is a model file of ours, but its content is damaged "
+            f"({error}). Use another copy, or train again."
+        ) from error
+
+
+def read_model_header(path: str | PathLike[str]) -> dict[str, Any]:
+    """Return what a model file says about itself, without its weights.
+
+    Raises
+    ------
+    BadFile  As `load_model`.
+    """
+    return _read(Path(path), header_only=True)[0]
+
+
+def is_model_file(path: str | PathLike[str]) -> bool:
+    """Whether a file looks like a model file of ours."""
+    try:
+        _read(Path(path), header_only=True)
+    except BadFile:
+        return False
+    return True
+
+
+def _read(
+    path: Path, *, header_only: bool = False
+) -> tuple[dict[str, Any], dict[str, NDArray]]:
+    if not path.is_file():
+        raise BadFile(f"There is no model file {path}. Check the path.")
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            info = archive.zip.getinfo("header.npy")
+            if info.file_size > _LARGEST_HEADER:
+                raise ValueError("the header is too large")
+            header = json.loads(archive["header"].tobytes())
+            if not isinstance(header, dict) or header.get("format") != FORMAT:
+                raise ValueError("the header is foreign")
+            names = [] if header_only else [n for n in archive.files if n != "header"]
+            arrays = {name: archive[name] for name in names}
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        EOFError,
+        AttributeError,
+        MemoryError,
+        zipfile.BadZipFile,
+        NotImplementedError,
+    ) as error:
+        raise BadFile(
+            f"{path.name} is not a model file of napari-ppn2v, or it is damaged "
+            f"({error}). Choose a file that ends in {MODEL_SUFFIX}, written by "
+            "'denoise' or 'train'."
+        ) from error
+    schema = header.get("schema")
+    if not isinstance(schema, int) or schema > SCHEMA:
+        raise BadFile(
+            f"{path.name} was written by a newer version of napari-ppn2v (schema "
+            f"{schema}; this version reads up to {SCHEMA}). Update napari-ppn2v."
+        )
+    return header, arrays
+
+
+def _model(header: dict[str, Any], arrays: dict[str, NDArray]) -> PriorNetwork:
+    import torch
+
+    from napari_ppn2v.core.networks import NETWORKS
+    from napari_ppn2v.core.prior_network import Normalisation, PriorNetwork
+
+    _, config_type = NETWORKS[header["network_kind"]]
+    normal = header["normalisation"]
+    model = PriorNetwork(
+        config_type(**header["network"]),
+        header["prior_kind"],
+        int(header["n_samples"]),
+        Normalisation(float(normal["mean"]), float(normal["std"])),
+        header["network_kind"],
+    )
+    weights = {
+        name.removeprefix(_WEIGHT): torch.from_numpy(value)
+        for name, value in arrays.items()
+        if name.startswith(_WEIGHT)
+    }
+    model.load_state_dict(weights)
+    return model.eval()
+
+
+def _noise_model(
+    header: dict[str, Any], arrays: dict[str, NDArray]
+) -> NoiseModel | None:
+    from napari_ppn2v.core.noise_models import NOISE_MODELS
+
+    plain = header["noise_model"]
+    if plain is None:
+        return None
+    state = {k: v for k, v in plain.items() if k != "kind"}
+    state |= {
+        name.removeprefix(_NOISE): value
+        for name, value in arrays.items()
+        if name.startswith(_NOISE)
+    }
+    return NOISE_MODELS[plain["kind"]].from_state(state)

@@ -1,0 +1,129 @@
+"""The job that runs a denoiser over frames."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import torch
+
+from napari_ppn2v.core.inference import RegionEstimate, estimate_tile
+from napari_ppn2v.core.tiling import Span, tiles
+from napari_ppn2v.errors import OutOfMemory
+from napari_ppn2v.events import FrameDenoised, Notice, StepDone
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Iterator
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from napari_ppn2v.core.denoiser import Denoiser
+    from napari_ppn2v.core.frames import Frames
+    from napari_ppn2v.events import Event
+    from napari_ppn2v.stop import StopToken
+
+SMALLEST_TILE = 32
+
+Sink = Callable[[int, slice, slice, RegionEstimate], None]
+"""Takes (frame, rows, columns, estimate) of each tile, in any order."""
+
+
+def denoise_frames(
+    denoiser: Denoiser,
+    frames: Frames,
+    sink: Sink,
+    *,
+    tile_size: int,
+    stop: StopToken,
+) -> Generator[Event, None, int]:
+    """Denoise frame after frame, tile after tile; memory does not grow with either.
+
+    Parameters
+    ----------
+    sink : receives each tile as soon as it is done
+    tile_size : pixels; halved whenever memory runs out
+
+    Returns
+    -------
+    int
+        Number of whole frames done, less than all if stopped.
+
+    Raises
+    ------
+    OutOfMemory  If even the smallest tiles do not fit.
+    """
+    network = denoiser.model.network
+    for index in range(len(frames)):
+        todo = list(tiles(frames.shape, tile_size, network.halo, network.stride))
+        done = 0
+        while done < len(todo):
+            if stop.is_stopped:
+                return index
+            rows, columns = todo[done]
+            observation = frames.region(index, rows.read, columns.read)
+            try:
+                estimate = _estimate(denoiser, observation, rows, columns)
+            except (RuntimeError, MemoryError) as error:
+                tile_size = _smaller(tile_size, error)
+                yield Notice(
+                    f"Memory ran out. Going on with tiles of {tile_size} pixels.",
+                    is_warning=True,
+                )
+                todo = list(_left(todo[done:], tile_size, frames.shape, denoiser))
+                done = 0
+                continue
+            sink(index, rows.keep, columns.keep, estimate)
+            done += 1
+            yield StepDone("denoise", done, len(todo))
+        yield FrameDenoised(index, len(frames))
+    return len(frames)
+
+
+def _estimate(
+    denoiser: Denoiser, observation: NDArray[np.float32], rows: Span, columns: Span
+) -> RegionEstimate:
+    return estimate_tile(
+        denoiser.model,
+        denoiser.noise_model,
+        observation,
+        rows,
+        columns,
+        denoiser.blindness,
+    )
+
+
+def _smaller(tile_size: int, error: BaseException) -> int:
+    """Half the tile size, if the error was a lack of memory and that can help."""
+    words = str(error).lower()
+    is_memory = isinstance(error, MemoryError | torch.OutOfMemoryError) or (
+        "out of memory" in words or "can't allocate memory" in words
+    )
+    if not is_memory:
+        raise error
+    if tile_size // 2 < SMALLEST_TILE:
+        raise OutOfMemory(
+            f"Memory ran out even with tiles of {tile_size} pixels. Close other "
+            "programs, or denoise on the CPU (device 'cpu')."
+        ) from error
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    return tile_size // 2
+
+
+def _left(
+    todo: list[tuple[Span, Span]],
+    tile_size: int,
+    shape: tuple[int, int],
+    denoiser: Denoiser,
+) -> Iterator[tuple[Span, Span]]:
+    """Smaller tiles for what the larger ones have not yet covered."""
+    network = denoiser.model.network
+    missing = [(rows.keep, columns.keep) for rows, columns in todo]
+    for rows, columns in tiles(shape, tile_size, network.halo, network.stride):
+        if any(_overlap(rows, r) and _overlap(columns, c) for r, c in missing):
+            yield rows, columns
+
+
+def _overlap(span: Span, kept: slice) -> bool:
+    return span.keep_start < kept.stop and kept.start < span.keep_stop

@@ -1,0 +1,374 @@
+"""Whole journeys: from noisy frames to a trained denoiser, composed of long jobs."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from napari_ppn2v.core.batches import Crops, MaskedObservations
+from napari_ppn2v.core.denoiser import Denoiser, require_estimate
+from napari_ppn2v.core.frames import Frames, check_trainable
+from napari_ppn2v.core.inference import Blindness, estimate_image
+from napari_ppn2v.core.noise_models.fitting import FittedNoiseModel, fit_noise_model
+from napari_ppn2v.core.objectives import negative_log_likelihood, squared_error
+from napari_ppn2v.core.pairs import SignalObservationPairs
+from napari_ppn2v.core.prior_network import PriorNetwork
+from napari_ppn2v.core.training_stack import TrainingStack, collect_training_stack
+from napari_ppn2v.events import (
+    NoiseModelFitted,
+    Notice,
+    StageFinished,
+    StageStarted,
+    StepDone,
+)
+from napari_ppn2v.pipeline.inference_choice import choose_inference
+from napari_ppn2v.pipeline.training import CheckpointStore, CurvePoint, train_prior
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Sequence
+
+    from napari_ppn2v.core.noise_models.base import NoiseModel
+    from napari_ppn2v.events import Event
+    from napari_ppn2v.pipeline.config import RunConfig, TrainingConfig
+    from napari_ppn2v.pipeline.training import TrainedPrior
+    from napari_ppn2v.stop import StopToken
+
+PSEUDO_GROUND_TRUTH_PIXELS = 4_000_000
+SMALLEST_SIDE = 16  # pixels; below, hardly a pixel has surroundings
+
+Checkpoints = Callable[[str], CheckpointStore | None]
+"""Gives the place where the training of a stage keeps its state."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bootstrap:
+    """Fit the noise model to the noisy frames and their Noise2Void estimate.
+
+    "Bootstrapped PN2V", Prakash et al. 2020, section 2.
+    """
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """Fit the noise model to recordings of static scenes; each holds repeats of one."""
+
+    scenes: tuple[Frames, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class GivenNoiseModel:
+    """Use a noise model that is there already."""
+
+    model: NoiseModel
+
+
+NoiseSource = Bootstrap | Calibration | GivenNoiseModel
+
+
+@dataclass(frozen=True)
+class TrainedRun:
+    """Result of a training journey.
+
+    Attributes
+    ----------
+    denoiser : ready to use; without noise model if stopped before there was one
+    curves : validations of each stage
+    noise_fit : the fitted noise model with its candidates, None if given or not needed
+    pairs : what it was fitted to, for pictures
+    is_stopped : whether the user stopped before the end
+    seconds : wall time of each stage
+    """
+
+    denoiser: Denoiser
+    curves: dict[str, tuple[CurvePoint, ...]]
+    noise_fit: FittedNoiseModel | None
+    pairs: SignalObservationPairs | None
+    is_stopped: bool
+    seconds: dict[str, float] = field(default_factory=dict)
+
+
+def no_checkpoints(stage: str) -> None:
+    """Keep nothing."""
+
+
+@dataclass
+class _Run:
+    """What the stages of one journey share."""
+
+    stack: TrainingStack
+    config: RunConfig
+    device: torch.device
+    stop: StopToken
+    checkpoints: Checkpoints
+    curves: dict[str, tuple[CurvePoint, ...]] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def blindness(self) -> Blindness:
+        training = self.config.training
+        return Blindness(training.mask_box, training.replacement)
+
+    def new_model(self, prior_kind: str, n_samples: int, seed: int) -> PriorNetwork:
+        # the weights of a network come from the global generator of torch: forked,
+        # so that the caller's is left as it was
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            model = PriorNetwork(
+                self.config.network, prior_kind, n_samples, self.stack.normalisation()
+            )
+        return model.to(self.device)
+
+    def batches(self, training: TrainingConfig) -> MaskedObservations:
+        smallest = min(min(image.shape) for image in self.stack.images)
+        crops = Crops(
+            self.stack, min(training.patch_size, smallest), training.batch_size
+        )
+        return MaskedObservations(
+            crops, training.mask_box, training.replacement, self.config.seed
+        )
+
+
+def train_denoiser(
+    sources: Sequence[Frames],
+    config: RunConfig,
+    noise_source: NoiseSource,
+    *,
+    device: torch.device,
+    stop: StopToken,
+    checkpoints: Checkpoints = no_checkpoints,
+) -> Generator[Event, None, TrainedRun]:
+    """Train on noisy frames alone: Noise2Void, noise model, PN2V, choice of estimate.
+
+    Parameters
+    ----------
+    sources : stacks of noisy frames of one channel, from one camera
+    noise_source : where the (signal, observation) pairs come from
+    checkpoints : gives, for "n2v" and "pn2v", where the training keeps its state; a
+        journey resumed from there ends with the bits of one never interrupted
+
+    Yields
+    ------
+    Events of all stages.
+
+    Returns
+    -------
+    TrainedRun
+
+    Raises
+    ------
+    BadData, BadSetting, FitFailed, OutOfMemory
+    """
+    for frames in sources:
+        check_trainable(frames, SMALLEST_SIDE)
+    training = config.pretraining if config.method == "n2v" else config.training
+    if config.method == "n2v":
+        require_estimate(config.inference.estimate, None)
+    stack = collect_training_stack(
+        sources,
+        patch_size=training.patch_size,
+        held_out_share=training.held_out_share,
+        held_out_frames=training.held_out_frames,
+        rng=np.random.default_rng(config.seed),
+    )
+    run = _Run(stack, config, device, stop, checkpoints)
+    n2v = None
+    if _needs_n2v(config, noise_source):
+        n2v = yield from _train_n2v(run)
+        if config.method == "n2v" or n2v.is_stopped:
+            return _finish_n2v(run, n2v)
+    fit, pairs = yield from _noise_model(run, noise_source, n2v)
+    noise_model = (
+        noise_source.model if isinstance(noise_source, GivenNoiseModel) else fit.model  # type: ignore[union-attr]
+    )
+    yield from _warn_of_range(stack, noise_model)
+    trained = yield from _train_pn2v(run, noise_model, n2v)
+    denoiser = yield from _choose(run, trained.model, noise_model)
+    return TrainedRun(denoiser, run.curves, fit, pairs, trained.is_stopped, run.seconds)
+
+
+def _needs_n2v(config: RunConfig, noise_source: NoiseSource) -> bool:
+    return (
+        config.method == "n2v"
+        or config.starts_from_n2v
+        or isinstance(noise_source, Bootstrap)
+    )
+
+
+def _train_n2v(run: _Run) -> Generator[Event, None, TrainedPrior]:
+    config = run.config.pretraining
+    began = time.perf_counter()
+    yield StageStarted("n2v", config.n_steps)
+    model = run.new_model("free", 1, run.config.seed)
+    trained = yield from train_prior(
+        model,
+        run.batches(config),
+        squared_error(model.normalisation.std),
+        config,
+        stage="n2v",
+        seed=run.config.seed,
+        stop=run.stop,
+        checkpoint=run.checkpoints("n2v"),
+    )
+    run.curves["n2v"] = trained.curve
+    yield _finished(run, "n2v", began)
+    return trained
+
+
+def _finish_n2v(run: _Run, n2v: TrainedPrior) -> TrainedRun:
+    is_blind = run.config.inference.blind == "yes"
+    reason = (
+        "training was stopped before there was a noise model"
+        if run.config.method == "pn2v"
+        else "Noise2Void has no noise model"
+    )
+    denoiser = Denoiser(
+        model=n2v.model,
+        noise_model=None,
+        training_blindness=run.blindness,
+        estimate="prior-mean",
+        is_blind=is_blind,
+        reason=f"prior mean: {reason}",
+    )
+    return TrainedRun(denoiser, run.curves, None, None, n2v.is_stopped, run.seconds)
+
+
+def _noise_model(
+    run: _Run, source: NoiseSource, n2v: TrainedPrior | None
+) -> Generator[
+    Event, None, tuple[FittedNoiseModel | None, SignalObservationPairs | None]
+]:
+    if isinstance(source, GivenNoiseModel):
+        return None, None
+    began = time.perf_counter()
+    if isinstance(source, Calibration):
+        yield StageStarted("noise model", 0, "from the calibration recording")
+        pairs = SignalObservationPairs.from_calibration(source.scenes)
+    else:
+        assert n2v is not None
+        pairs = yield from _bootstrapped_pairs(run, n2v.model)
+        yield StageStarted("noise model", 0, "from the pseudo ground truth")
+    fit = yield from fit_noise_model(pairs, run.config.noise_model)
+    yield NoiseModelFitted(fit.model, fit.held_out_nll, fit.reason)
+    yield _finished(run, "noise model", began)
+    return fit, pairs
+
+
+def _bootstrapped_pairs(
+    run: _Run, model: PriorNetwork
+) -> Generator[Event, None, SignalObservationPairs]:
+    """Noise2Void estimates of training images, as many as the fit can use."""
+    began = time.perf_counter()
+    rng = np.random.default_rng(run.config.seed)
+    order = rng.permutation(len(run.stack.images))
+    sizes = np.cumsum([run.stack.images[i].size for i in order])
+    enough = int(np.searchsorted(sizes, PSEUDO_GROUND_TRUTH_PIXELS)) + 1
+    chosen = sorted(order[:enough])
+    yield StageStarted("pseudo ground truth", len(chosen))
+    blindness = run.blindness if run.config.blind_pseudo_ground_truth else None
+    signals = []
+    for number, index in enumerate(chosen):
+        estimate = estimate_image(model, None, run.stack.images[index], blindness)
+        signals.append(estimate.prior_mean)
+        yield StepDone("pseudo ground truth", number + 1, len(chosen))
+    observations = [run.stack.images[index] for index in chosen]
+    yield _finished(run, "pseudo ground truth", began)
+    return SignalObservationPairs.from_pseudo_ground_truth(signals, observations)
+
+
+def _warn_of_range(
+    stack: TrainingStack, noise_model: NoiseModel
+) -> Generator[Event, None, None]:
+    """Say how much of the data lies outside the signals that the fit has seen."""
+    low, high = noise_model.signal_range
+    outside = sum(int(((im < low) | (im > high)).sum()) for im in stack.images)
+    # observations spread further than signals: only a gross misfit is worth a word
+    smooth_low = min(float(np.percentile(im, 1)) for im in stack.images)
+    smooth_high = max(float(np.percentile(im, 99)) for im in stack.images)
+    if smooth_high <= high and smooth_low >= low - 0.25 * (high - low):
+        return
+    share = outside / stack.n_pixels
+    yield Notice(
+        f"The noise model was fitted for signals from {low:.4g} to {high:.4g} grey "
+        f"values; {share:.1%} of the pixels lie outside, up to {smooth_high:.4g}. "
+        "There it is extrapolated. Record a brighter calibration, or estimate the "
+        "noise model from this image, if bright regions matter.",
+        is_warning=True,
+    )
+
+
+def _train_pn2v(
+    run: _Run, noise_model: NoiseModel, n2v: TrainedPrior | None
+) -> Generator[Event, None, TrainedPrior]:
+    config = run.config
+    began = time.perf_counter()
+    yield StageStarted("pn2v", config.training.n_steps)
+    model = run.new_model(config.prior.kind, config.prior.n_samples, config.seed + 1)
+    if config.starts_from_n2v and n2v is not None:
+        start_from(model, n2v.model)
+    trained = yield from train_prior(
+        model,
+        run.batches(config.training),
+        negative_log_likelihood(noise_model.to(run.device)),
+        config.training,
+        stage="pn2v",
+        seed=config.seed + 1,
+        stop=run.stop,
+        checkpoint=run.checkpoints("pn2v"),
+    )
+    run.curves["pn2v"] = trained.curve
+    yield _finished(run, "pn2v", began)
+    return trained
+
+
+def start_from(model: PriorNetwork, trained: PriorNetwork) -> None:
+    """Give a PN2V network the weights of a trained Noise2Void, in place."""
+    model.network.load_state_dict(trained.network.state_dict())
+    start = getattr(model.prior, "start_from", None)
+    if start is not None:
+        start(trained.prior)
+
+
+def _choose(
+    run: _Run, model: PriorNetwork, noise_model: NoiseModel
+) -> Generator[Event, None, Denoiser]:
+    inference = run.config.inference
+    estimates = (
+        ("prior-mean", "mmse")
+        if inference.estimate == "auto"
+        else (inference.estimate,)
+    )
+    blind = {"auto": (False, True), "no": (False,), "yes": (True,)}[inference.blind]
+    denoiser = Denoiser(
+        model, noise_model, run.blindness, estimates[-1], blind[-1], "as asked for"
+    )
+    if len(estimates) == len(blind) == 1 or run.stop.is_stopped:
+        return denoiser
+    began = time.perf_counter()
+    yield StageStarted("inference choice", 0)
+    choice = choose_inference(
+        model,
+        noise_model,
+        run.stack.images,
+        run.blindness,
+        estimates=estimates,
+        blind=blind,
+        seed=run.config.seed,
+    )
+    yield Notice(f"Estimate used: {choice.reason}.")
+    yield _finished(run, "inference choice", began)
+    return replace(
+        denoiser,
+        estimate=choice.estimate,
+        is_blind=choice.is_blind,
+        reason=choice.reason,
+    )
+
+
+def _finished(run: _Run, stage: str, began: float) -> StageFinished:
+    run.seconds[stage] = time.perf_counter() - began
+    return StageFinished(stage, run.seconds[stage])

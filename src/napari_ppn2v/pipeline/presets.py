@@ -1,0 +1,119 @@
+"""Named settings: three of ours by time, and those of the papers exactly."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from napari_ppn2v.core.networks import UNetConfig
+from napari_ppn2v.core.noise_models.fitting import NoiseModelConfig
+from napari_ppn2v.errors import BadSetting
+from napari_ppn2v.pipeline.config import (
+    InferenceConfig,
+    PriorConfig,
+    RunConfig,
+    TrainingConfig,
+)
+
+
+def _ours(name: str, n_steps: int) -> RunConfig:
+    config = RunConfig(
+        preset=name,
+        pretraining=TrainingConfig(learning_rate=3e-3),
+        training=TrainingConfig(learning_rate=2e-3),
+    )
+    return config.with_steps(n_steps)
+
+
+def _paper_ppn2v() -> RunConfig:
+    """Prakash et al. 2020, section 3; the network and schedule are those of PN2V."""
+    training = TrainingConfig(
+        n_steps=200 * 5,
+        batch_size=20,
+        patch_size=100,
+        mask_box=6,  # 289 hidden pixels of 100², published 312
+        replacement="random",
+        learning_rate=1e-3,
+        schedule="plateau",
+        steps_per_validation=5,
+        patience=10,
+        held_out_frames=5,
+    )
+    return RunConfig(
+        preset="paper-ppn2v",
+        network=UNetConfig(n_levels=3, n_filters=64),
+        pretraining=training,
+        training=training,
+        prior=PriorConfig(kind="free", n_samples=800),
+        starts_from_n2v=False,
+        noise_model=NoiseModelConfig(kind="gmm", n_components=3, n_coefficients=2),
+        inference=InferenceConfig(estimate="mmse", blind="no"),
+    )
+
+
+def _paper_n2v(name: str, n_filters: int, kernel_size: int) -> RunConfig:
+    """Krull et al. 2019, sections 4.1 to 4.3."""
+    training = TrainingConfig(
+        n_steps=200 * 400,
+        batch_size=128,
+        patch_size=64,
+        mask_box=8,  # one in each box: 64 hidden pixels per patch of 64²
+        replacement="random",
+        learning_rate=4e-4,
+        schedule="plateau",
+        steps_per_validation=400,
+        patience=10,
+        held_out_share=0.1,
+    )
+    return RunConfig(
+        preset=name,
+        method="n2v",
+        network=UNetConfig(
+            n_levels=3,
+            n_filters=n_filters,
+            kernel_size=kernel_size,
+            batch_norm=True,
+            merge="concatenate",
+        ),
+        pretraining=training,
+        training=training,
+        inference=InferenceConfig(estimate="prior-mean", blind="no"),
+    )
+
+
+_PRESETS = {
+    "fast": lambda: _ours("fast", 800),
+    "balanced": lambda: _ours("balanced", 3000),
+    "thorough": lambda: _ours("thorough", 12000),
+    "paper-ppn2v": _paper_ppn2v,
+    "paper-n2v-bsd68": lambda: _paper_n2v("paper-n2v-bsd68", 96, 3),
+    "paper-n2v-simulated": lambda: _paper_n2v("paper-n2v-simulated", 32, 5),
+    "paper-n2v-microscopy": lambda: _paper_n2v("paper-n2v-microscopy", 32, 3),
+}
+PRESET_NAMES = tuple(_PRESETS)
+
+
+def preset(name: str, *, method: str | None = None, seed: int = 0) -> RunConfig:
+    """Return the settings of that name.
+
+    Parameters
+    ----------
+    name : one of `PRESET_NAMES`
+    method : "pn2v" or "n2v" in place of the preset's own
+
+    Raises
+    ------
+    BadSetting  If there is no preset of that name.
+    """
+    if name not in _PRESETS:
+        raise BadSetting(
+            f"There is no preset '{name}'. Choose one of: {', '.join(PRESET_NAMES)}."
+        )
+    config = replace(_PRESETS[name](), seed=seed)
+    if method is None or method == config.method:
+        return config
+    estimate = "prior-mean" if method == "n2v" else "auto"
+    total = config.pretraining.n_steps + config.training.n_steps
+    config = replace(
+        config, method=method, inference=replace(config.inference, estimate=estimate)
+    )
+    return config.with_steps(total) if config.starts_from_n2v else config
