@@ -1,0 +1,194 @@
+"""Arrays that live in files: read where and when they are indexed, never as a whole.
+
+None of them keeps pages mapped between reads, so the memory of a job that runs
+through a long stack stays that of one piece, also as the operating system counts it.
+"""
+
+from __future__ import annotations
+
+import math
+import zlib
+from bisect import bisect_right
+from itertools import accumulate
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from napari_ppn2v.errors import BadFile
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from napari_ppn2v.core.frames import ArrayLike
+
+
+class LazyArray:
+    """Base: shape, dtype, and indexing with integers, slices and an ellipsis."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype
+
+    @property
+    def ndim(self) -> int:
+        """Number of axes."""
+        return len(self.shape)
+
+    @property
+    def nbytes(self) -> int:
+        """Size in bytes when read as a whole."""
+        return math.prod(self.shape) * self.dtype.itemsize
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, index: Any) -> np.ndarray:
+        raise NotImplementedError
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        return np.asarray(self[...], dtype=dtype)
+
+
+class RawArray(LazyArray):
+    """Uncompressed elements in one piece of a file.
+
+    The part asked for is copied out of a mapping that is closed again at once.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        shape: tuple[int, ...],
+        dtype: np.dtype,
+        offset: int,
+        is_fortran: bool = False,
+    ) -> None:
+        self.path, self.shape, self.dtype = path, tuple(shape), np.dtype(dtype)
+        self._offset = offset
+        self._order: Literal["C", "F"] = "F" if is_fortran else "C"
+        missing = offset + self.nbytes - path.stat().st_size
+        if missing > 0:
+            raise truncated(
+                path, f"{missing} of {self.nbytes} bytes of pixels are missing"
+            )
+
+    def __getitem__(self, index: Any) -> np.ndarray:
+        try:
+            mapped = np.memmap(
+                self.path, self.dtype, "r", self._offset, self.shape, self._order
+            )
+        except (OSError, ValueError) as error:
+            raise unreadable(self.path, error) from error
+        return np.array(mapped[index])
+
+
+class DecodedArray(LazyArray):
+    """Elements that a decoder reads piece by piece, its errors made readable.
+
+    Parameters
+    ----------
+    source
+        A Zarr array, of a Zarr store or laid over the pages of a TIFF file.
+    """
+
+    def __init__(self, path: Path, source: Any) -> None:
+        self.path, self._source = path, source
+        self.shape, self.dtype = tuple(source.shape), np.dtype(source.dtype)
+
+    def __getitem__(self, index: Any) -> np.ndarray:
+        try:
+            return np.asarray(self._source[index])
+        except (OSError, ValueError, KeyError, RuntimeError, zlib.error) as error:
+            raise unreadable(self.path, error) from error
+
+    def probe(self) -> None:
+        """Read one element, so that a missing decoder shows before a long job."""
+        self[(0,) * self.ndim]
+
+
+class JoinedArray(LazyArray):
+    """Arrays of several files, one after the other along one axis.
+
+    Parameters
+    ----------
+    parts
+        Arrays of equal dtype, and of equal shape but for the joined axis.
+    axis
+        Axis along which they are joined; None makes a new first axis.
+    """
+
+    def __init__(self, parts: Sequence[ArrayLike], axis: int | None) -> None:
+        self._parts, self._axis = list(parts), axis or 0
+        self._is_new_axis = axis is None
+        first = self._parts[0]
+        self.dtype = np.dtype(first.dtype)
+        sizes = [1 if axis is None else int(part.shape[axis]) for part in self._parts]
+        self._ends = list(accumulate(sizes))
+        shape = list(first.shape)
+        if axis is None:
+            shape.insert(0, 0)
+        shape[self._axis] = self._ends[-1]
+        self.shape = tuple(shape)
+
+    def __getitem__(self, index: Any) -> np.ndarray:
+        full = self._full_index(index)
+        chosen = full[self._axis]
+        if not isinstance(chosen, slice):
+            return self._read_one(full, int(chosen))
+        size = self.shape[self._axis]
+        one_by_one = [self._read_one(full, at) for at in range(*chosen.indices(size))]
+        # integers before the joined axis leave it further to the front
+        front = sum(isinstance(part, slice) for part in full[: self._axis])
+        if not one_by_one:
+            return np.empty(self._empty_shape(full), self.dtype)
+        return np.stack(one_by_one, axis=front)
+
+    def _full_index(self, index: Any) -> list[Any]:
+        parts = list(index) if isinstance(index, tuple) else [index]
+        if Ellipsis in parts:
+            at = parts.index(Ellipsis)
+            parts[at : at + 1] = [slice(None)] * (self.ndim - len(parts) + 1)
+        return parts + [slice(None)] * (self.ndim - len(parts))
+
+    def _read_one(self, full: list[Any], at: int) -> np.ndarray:
+        at += self.shape[self._axis] if at < 0 else 0
+        if not 0 <= at < self.shape[self._axis]:
+            raise IndexError(f"{at} is outside of the {self.shape[self._axis]} joined.")
+        which = bisect_right(self._ends, at)
+        before = self._ends[which - 1] if which else 0
+        index = list(full)
+        if self._is_new_axis:
+            del index[self._axis]
+        else:
+            index[self._axis] = at - before
+        return np.asarray(self._parts[which][tuple(index)])
+
+    def _empty_shape(self, full: list[Any]) -> tuple[int, ...]:
+        return tuple(
+            len(range(*part.indices(size)))
+            for part, size in zip(full, self.shape, strict=True)
+            if isinstance(part, slice)
+        )
+
+
+def truncated(path: Path, what: str) -> BadFile:
+    """Make the error for a file that ends too early."""
+    return BadFile(
+        f"The file {path} is incomplete: {what}. Copy it again from where it was "
+        "recorded; the transfer or the recording was probably interrupted."
+    )
+
+
+def unreadable(path: Path, error: Exception) -> BadFile:
+    """Make the error for pixels that cannot be read or decoded."""
+    if "imagecodecs" in str(error):
+        return BadFile(
+            f"The pixels of {path} are compressed in a way that needs an additional "
+            f"package ({error}). Install it with 'pip install imagecodecs', or save "
+            "the image without compression."
+        )
+    return BadFile(
+        f"The pixels of {path} cannot be read: {error or type(error).__name__}. The "
+        "file may be damaged or incomplete; copy it again or export it once more."
+    )
