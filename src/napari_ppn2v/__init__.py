@@ -1,3 +1,59 @@
 """Denoise microscopy images without clean data (Probabilistic Noise2Void)."""
 
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from napari_ppn2v.api import Denoised, apply, denoise, fit_noise_model, train
+    from napari_ppn2v.errors import PPN2VError
+    from napari_ppn2v.files.model_file import load_model, save_model
+    from napari_ppn2v.files.noise_model_files import load_noise_model, save_noise_model
+    from napari_ppn2v.pipeline.presets import preset
+    from napari_ppn2v.stop import StopToken
+
 __version__ = "0.1.0"
+
+# Imported on first use: torch takes seconds to load, and a dock or `--help` should not
+# wait for it.
+_HOMES = {
+    "Denoised": "api",
+    "PPN2VError": "errors",
+    "StopToken": "stop",
+    "apply": "api",
+    "denoise": "api",
+    "fit_noise_model": "api",
+    "load_model": "files.model_file",
+    "load_noise_model": "files.noise_model_files",
+    "preset": "pipeline.presets",
+    "save_model": "files.model_file",
+    "save_noise_model": "files.noise_model_files",
+    "train": "api",
+}
+
+__all__ = [
+    "Denoised",
+    "PPN2VError",
+    "StopToken",
+    "__version__",
+    "apply",
+    "denoise",
+    "fit_noise_model",
+    "load_model",
+    "load_noise_model",
+    "preset",
+    "save_model",
+    "save_noise_model",
+    "train",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

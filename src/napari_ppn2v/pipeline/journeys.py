@@ -92,6 +92,19 @@ class TrainedRun:
     seconds: dict[str, float] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class _Images:
+    """Images in memory, of differing sizes, read like frames."""
+
+    images: Sequence[NDArray[np.float32]]
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def frame(self, index: int) -> NDArray[np.float32]:
+        return self.images[index]
+
+
 def no_checkpoints(stage: str) -> None:
     """Keep nothing."""
 
@@ -113,24 +126,37 @@ class _Run:
         training = self.config.training
         return Blindness(training.mask_box, training.replacement)
 
-    def new_model(self, prior_kind: str, n_samples: int, seed: int) -> PriorNetwork:
-        # the weights of a network come from the global generator of torch: forked,
-        # so that the caller's is left as it was
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            model = PriorNetwork(
-                self.config.network, prior_kind, n_samples, self.stack.normalisation()
-            )
-        return model.to(self.device)
 
-    def batches(self, training: TrainingConfig) -> MaskedObservations:
-        smallest = min(min(image.shape) for image in self.stack.images)
-        crops = Crops(
-            self.stack, min(training.patch_size, smallest), training.batch_size
+def new_model(
+    stack: TrainingStack,
+    config: RunConfig,
+    device: torch.device,
+    prior_kind: str,
+    n_samples: int,
+    seed: int,
+) -> PriorNetwork:
+    """Return an untrained network on `device`; equal seeds give equal weights."""
+    # the weights of a network come from torch's global generator: forked, so that
+    # the caller's is left as it was
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = PriorNetwork(
+            config.network, prior_kind, n_samples, stack.normalisation()
         )
-        return MaskedObservations(
-            crops, training.mask_box, training.replacement, self.config.seed
-        )
+    return model.to(device)
+
+
+def training_batches(
+    stack: TrainingStack, config: RunConfig, training: TrainingConfig
+) -> MaskedObservations:
+    """Return blind-spot batches; patches fit into the images and the network."""
+    smallest = min(min(image.shape) for image in stack.images)
+    stride = config.network.stride
+    size = min(training.patch_size, smallest) // stride * stride
+    crops = Crops(stack, size, training.batch_size)
+    return MaskedObservations(
+        crops, training.mask_box, training.replacement, config.seed
+    )
 
 
 def train_denoiser(
@@ -164,7 +190,7 @@ def train_denoiser(
     BadData, BadSetting, FitFailed, OutOfMemory
     """
     for frames in sources:
-        check_trainable(frames, SMALLEST_SIDE)
+        check_trainable(frames, max(SMALLEST_SIDE, 2 * config.network.stride))
     training = config.pretraining if config.method == "n2v" else config.training
     if config.method == "n2v":
         require_estimate(config.inference.estimate, None)
@@ -203,14 +229,15 @@ def _train_n2v(run: _Run) -> Generator[Event, None, TrainedPrior]:
     config = run.config.pretraining
     began = time.perf_counter()
     yield StageStarted("n2v", config.n_steps)
-    model = run.new_model("free", 1, run.config.seed)
+    seed = run.config.seed
+    model = new_model(run.stack, run.config, run.device, "free", 1, seed)
     trained = yield from train_prior(
         model,
-        run.batches(config),
+        training_batches(run.stack, run.config, config),
         squared_error(model.normalisation.std),
         config,
         stage="n2v",
-        seed=run.config.seed,
+        seed=seed,
         stop=run.stop,
         checkpoint=run.checkpoints("n2v"),
     )
@@ -277,7 +304,9 @@ def _bootstrapped_pairs(
         yield StepDone("pseudo ground truth", number + 1, len(chosen))
     observations = [run.stack.images[index] for index in chosen]
     yield _finished(run, "pseudo ground truth", began)
-    return SignalObservationPairs.from_pseudo_ground_truth(signals, observations)
+    return SignalObservationPairs.from_pseudo_ground_truth(
+        _Images(signals), _Images(observations)
+    )
 
 
 def _warn_of_range(
@@ -307,16 +336,17 @@ def _train_pn2v(
     config = run.config
     began = time.perf_counter()
     yield StageStarted("pn2v", config.training.n_steps)
-    model = run.new_model(config.prior.kind, config.prior.n_samples, config.seed + 1)
+    prior, seed = config.prior, config.seed + 1
+    model = new_model(run.stack, config, run.device, prior.kind, prior.n_samples, seed)
     if config.starts_from_n2v and n2v is not None:
         start_from(model, n2v.model)
     trained = yield from train_prior(
         model,
-        run.batches(config.training),
+        training_batches(run.stack, config, config.training),
         negative_log_likelihood(noise_model.to(run.device)),
         config.training,
         stage="pn2v",
-        seed=config.seed + 1,
+        seed=seed,
         stop=run.stop,
         checkpoint=run.checkpoints("pn2v"),
     )

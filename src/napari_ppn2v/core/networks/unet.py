@@ -58,6 +58,11 @@ class UNetConfig:
                 f"'Kernel size' is {self.kernel_size}. It must be odd: 3, 5 or 7."
             )
 
+    @property
+    def stride(self) -> int:
+        """Y and X of the network's input must be multiples of this."""
+        return int(2 ** (self.n_levels - 1))
+
 
 class UNet(nn.Module):
     """A fully convolutional U-Net, (B, 1, Y, X) -> (B, C, Y, X) features.
@@ -100,7 +105,7 @@ class UNet(nn.Module):
     @property
     def stride(self) -> int:
         """Y and X of the input must be multiples of this."""
-        return 2 ** (self.config.n_levels - 1)
+        return self.config.stride
 
     @property
     def halo(self) -> int:

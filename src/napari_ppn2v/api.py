@@ -1,0 +1,302 @@
+"""The Python interface: one call for everything, and each stage by itself.
+
+Every function takes any array-like (numpy, memory-mapped, dask, zarr) with T, Z and C
+axes, runs the same long jobs as the command line, and returns when they are done.
+`on_event` sees their events; `stop` ends them early with the best result so far.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_ppn2v.core.denoiser import Denoiser, require_estimate
+from napari_ppn2v.core.devices import choose_device
+from napari_ppn2v.core.devices import threads as with_threads
+from napari_ppn2v.core.frames import Frames, as_frames
+from napari_ppn2v.core.noise_models.fitting import (
+    FittedNoiseModel,
+    NoiseModelConfig,
+)
+from napari_ppn2v.core.noise_models.fitting import (
+    fit_noise_model as _fit_noise_model,
+)
+from napari_ppn2v.core.pairs import SignalObservationPairs
+from napari_ppn2v.events import Event, drain
+from napari_ppn2v.pipeline.budget import plan_steps
+from napari_ppn2v.pipeline.config import RunConfig
+from napari_ppn2v.pipeline.denoising import denoise_frames
+from napari_ppn2v.pipeline.journeys import (
+    Bootstrap,
+    Calibration,
+    GivenNoiseModel,
+    NoiseSource,
+    TrainedRun,
+    train_denoiser,
+)
+from napari_ppn2v.pipeline.presets import preset as _preset
+from napari_ppn2v.stop import StopToken
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from napari_ppn2v.core.inference import RegionEstimate
+    from napari_ppn2v.core.noise_models.base import NoiseModel
+
+OnEvent = Callable[[Event], None]
+
+
+@dataclass(frozen=True)
+class Denoised:
+    """Result of `denoise` and `apply`, in the axes of the input.
+
+    Attributes
+    ----------
+    image : float32, ADU
+        The MMSE estimate, or the prior mean where `denoiser.reason` says so.
+    posterior_std : float32, ADU, or None
+        Standard deviation of the signal given the observation.
+    denoiser : to apply to further images, or to save with `save_model`
+    run : how it was trained, None after `apply`
+    is_stopped : whether the user stopped before the end; frames not yet done are NaN
+    """
+
+    image: NDArray[np.float32]
+    posterior_std: NDArray[np.float32] | None
+    denoiser: Denoiser
+    run: TrainedRun | None
+    is_stopped: bool
+
+
+def denoise(
+    observation: Any,
+    *,
+    axes: str | None = None,
+    channel: int | None = None,
+    calibration: Any | Sequence[Any] | None = None,
+    noise_model: NoiseModel | None = None,
+    posterior_std: bool = False,
+    on_event: OnEvent | None = None,
+    stop: StopToken | None = None,
+    device: str = "auto",
+    threads: int | None = None,
+    **options: Any,
+) -> Denoised:
+    """Denoise a noisy stack with nothing but itself.
+
+    Parameters
+    ----------
+    observation : array-like, any integer or float type
+    axes : letters of "TZCYX", one for each axis; guessed if not given
+    channel : which channel to denoise, where there is a C axis
+    calibration
+        Repeats of a static scene (T, Y, X), or several such recordings, to fit the
+        noise model to. By default it is bootstrapped from `observation`.
+    noise_model : to use as it is, in place of a fit
+    posterior_std : also return the uncertainty
+    on_event : called with each event of the run
+    stop : ends the run early, with the best weights so far
+    device : "auto", "cpu", "cuda" or "mps"
+    threads : of the CPU; all that torch takes by default
+    **options
+        As for `train`: `preset`, `method`, `minutes`, `steps`, `seed`, `config`.
+
+    Returns
+    -------
+    Denoised
+
+    Raises
+    ------
+    PPN2VError  One of its kinds, with a message for the user.
+
+    Examples
+    --------
+    >>> import napari_ppn2v as ppn2v
+    >>> result = ppn2v.denoise(stack, preset="fast")  # doctest: +SKIP
+    >>> result.image.shape == stack.shape  # doctest: +SKIP
+    True
+    """
+    stop = stop or StopToken()
+    run = train(
+        observation,
+        axes=axes,
+        channel=channel,
+        calibration=calibration,
+        noise_model=noise_model,
+        on_event=on_event,
+        stop=stop,
+        device=device,
+        threads=threads,
+        **options,
+    )
+    done = apply(
+        run.denoiser,
+        observation,
+        axes=axes,
+        channel=channel,
+        posterior_std=posterior_std and run.denoiser.noise_model is not None,
+        on_event=on_event,
+        # a stop ends the training; what it has learnt is still applied
+        stop=StopToken() if run.is_stopped else stop,
+        device=device,
+        threads=threads,
+    )
+    return replace(done, run=run, is_stopped=run.is_stopped or done.is_stopped)
+
+
+def train(
+    observation: Any,
+    *,
+    axes: str | None = None,
+    channel: int | None = None,
+    calibration: Any | Sequence[Any] | None = None,
+    noise_model: NoiseModel | None = None,
+    preset: str = "balanced",
+    method: str | None = None,
+    minutes: float | None = None,
+    steps: int | None = None,
+    seed: int = 0,
+    config: RunConfig | None = None,
+    on_event: OnEvent | None = None,
+    stop: StopToken | None = None,
+    device: str = "auto",
+    threads: int | None = None,
+) -> TrainedRun:
+    """Train a denoiser on a noisy stack, without denoising it.
+
+    Parameters
+    ----------
+    preset : "fast", "balanced", "thorough", or a paper's settings
+    method : "pn2v" (default) or "n2v"
+    minutes : training budget, turned into steps by timing a few on this machine
+    steps : training steps in all, instead of `minutes`
+    seed : equal seed, steps, threads and machine give equal results on the CPU
+    config : all settings at once, in place of `preset`, `method` and `seed`
+    others : as for `denoise`
+
+    Returns
+    -------
+    TrainedRun  With the denoiser, the curves and the noise-model fit.
+    """
+    stop = stop or StopToken()
+    frames = as_frames(observation, axes, channel)
+    settings = config or _preset(preset, method=method, seed=seed)
+    source = _noise_source(calibration, noise_model)
+    where = choose_device(device)
+    with with_threads(threads):
+        if steps is None and minutes is not None:
+            job = plan_steps([frames], settings, minutes, device=where, stop=stop)
+            steps = drain(job, on_event)
+        if steps is not None:
+            settings = settings.with_steps(steps)
+        journey = train_denoiser([frames], settings, source, device=where, stop=stop)
+        return drain(journey, on_event)
+
+
+def apply(
+    denoiser: Denoiser,
+    observation: Any,
+    *,
+    axes: str | None = None,
+    channel: int | None = None,
+    estimate: str | None = None,
+    blind: bool | None = None,
+    posterior_std: bool = False,
+    tile_size: int = 256,
+    on_event: OnEvent | None = None,
+    stop: StopToken | None = None,
+    device: str = "auto",
+    threads: int | None = None,
+) -> Denoised:
+    """Denoise a stack with a trained denoiser.
+
+    Parameters
+    ----------
+    denoiser : from `train`, `denoise` or `load_model`
+    estimate : "mmse" or "prior-mean", in place of the denoiser's own choice
+    blind : whether the network is kept from seeing the pixel it predicts
+    posterior_std : also return the uncertainty; needs a noise model
+    tile_size : pixels; smaller needs less memory
+    others : as for `denoise`
+    """
+    if posterior_std:
+        require_estimate("mmse", denoiser.noise_model)
+    if estimate is not None:
+        require_estimate(estimate, denoiser.noise_model)
+        denoiser = replace(denoiser, estimate=estimate, reason="as asked for")
+    if blind is not None:
+        denoiser = replace(denoiser, is_blind=blind, reason="as asked for")
+    frames = as_frames(observation, axes, channel)
+    names = ("result", "posterior_std") if posterior_std else ("result",)
+    stacks = {
+        name: np.full((len(frames), *frames.shape), np.nan, np.float32)
+        for name in names
+    }
+
+    def sink(index: int, rows: slice, columns: slice, block: RegionEstimate) -> None:
+        stacks["result"][index, rows, columns] = denoiser.result(block)
+        if posterior_std and block.posterior_std is not None:
+            stacks["posterior_std"][index, rows, columns] = block.posterior_std
+
+    with with_threads(threads):
+        done = drain(
+            denoise_frames(
+                denoiser.to(choose_device(device)),
+                frames,
+                sink,
+                tile_size=tile_size,
+                stop=stop or StopToken(),
+            ),
+            on_event,
+        )
+    images = [frames.layout.restore(stack) for stack in stacks.values()]
+    return Denoised(
+        image=images[0],
+        posterior_std=images[1] if posterior_std else None,
+        denoiser=denoiser,
+        run=None,
+        is_stopped=done < len(frames),
+    )
+
+
+def fit_noise_model(
+    *,
+    calibration: Any | Sequence[Any] | None = None,
+    signal: Any = None,
+    observation: Any = None,
+    config: NoiseModelConfig | None = None,
+    on_event: OnEvent | None = None,
+) -> FittedNoiseModel:
+    """Fit a noise model to a calibration recording, or to given pairs.
+
+    Parameters
+    ----------
+    calibration : repeats of a static scene (T, Y, X), or several such recordings
+    signal, observation : arrays of equal shape, ADU, in place of `calibration`
+    config : kind of model and its settings; chosen by held-out likelihood by default
+    """
+    if calibration is not None:
+        pairs = SignalObservationPairs.from_calibration(_scenes(calibration))
+    else:
+        pairs = SignalObservationPairs.from_pseudo_ground_truth(
+            as_frames(signal), as_frames(observation)
+        )
+    return drain(_fit_noise_model(pairs, config or NoiseModelConfig()), on_event)
+
+
+def _noise_source(calibration: Any, noise_model: NoiseModel | None) -> NoiseSource:
+    if noise_model is not None:
+        return GivenNoiseModel(noise_model)
+    if calibration is not None:
+        return Calibration(_scenes(calibration))
+    return Bootstrap()
+
+
+def _scenes(calibration: Any) -> tuple[Frames, ...]:
+    several = isinstance(calibration, list | tuple)
+    return tuple(
+        as_frames(scene) for scene in (calibration if several else [calibration])
+    )
