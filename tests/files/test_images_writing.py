@@ -173,6 +173,18 @@ class TestTypes:
         assert [int(value) for value in found] == [info.min, 7, info.max]
         assert writer.clipped == (1, 1)
 
+    def test_the_float_just_beyond_the_largest_integer_does_not_wrap_around(
+        self, tmp_path
+    ):
+        image = np.array([[2.0**64, 2.0**63]])
+        with ResultWriter(
+            tmp_path / "a.zarr", as_frames(image).layout, dtype="u8"
+        ) as writer:
+            writer.write_frame(0, image)
+        found = [int(value) for value in open_image(tmp_path / "a.zarr").data[0]]
+        assert found == [2**64 - 1, 2**63]
+        assert writer.clipped == (0, 1)
+
     def test_half_precision_clips_at_its_limit(self, tmp_path):
         writer = write_all(tmp_path / "a.zarr", self.VALUES, "YX", dtype="f2")
         assert open_image(tmp_path / "a.zarr").data[1, 3] == np.finfo("f2").max

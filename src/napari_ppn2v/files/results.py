@@ -188,18 +188,20 @@ class ResultWriter:
 
     def _converted(self, block: np.ndarray) -> np.ndarray:
         """Return the block in the type of the file, counting what had to be clipped."""
-        if self.dtype.kind == "f":
-            limit = float(np.finfo(self.dtype).max)
-            values = np.clip(block.astype(np.float64), -limit, limit)
-            converted = values.astype(self.dtype)
-            below, above = block < -limit, block > limit
-        else:
-            info = np.iinfo(self.dtype)
-            values = np.rint(block.astype(np.float64))
-            below, above = values < info.min, values > info.max
-            # the largest 64-bit integers are no float64, so these are put in by hand
-            converted = np.where(below | above, 0, values).astype(self.dtype)
-            converted[below], converted[above] = info.min, info.max
+        # Python numbers compare exactly, also with the largest 64-bit integers
+        smallest, largest = _limits(self.dtype)
+        values = np.rint(block) if self.dtype.kind in "iu" else block
+        if not block.size:
+            return values.astype(self.dtype)
+        if smallest <= values.min().item() and values.max().item() <= largest:
+            return values.astype(self.dtype)
+        values = values.astype(np.float64)
+        below = values < float(smallest)
+        # float64 rounds the largest 64-bit integers up to a value that is beyond them
+        edge = float(largest)
+        above = values >= edge if int(edge) > largest else values > edge
+        converted = np.where(below | above, 0, values).astype(self.dtype)
+        converted[below], converted[above] = smallest, largest
         self.clipped = (
             self.clipped[0] + int(below.sum()),
             self.clipped[1] + int(above.sum()),
@@ -225,6 +227,13 @@ class ResultWriter:
         except BaseException:
             target.abandon()
             raise
+
+
+def _limits(dtype: np.dtype) -> tuple[float, float]:
+    """Smallest and largest value of a type, as Python numbers."""
+    if dtype.kind == "f":
+        return float(np.finfo(dtype).min), float(np.finfo(dtype).max)
+    return int(np.iinfo(dtype).min), int(np.iinfo(dtype).max)
 
 
 def _format_for(path: Path) -> type[TiffTarget] | type[ZarrTarget]:
