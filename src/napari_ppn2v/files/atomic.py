@@ -130,8 +130,8 @@ def cannot_write(error: OSError, final: Path) -> CannotWrite:
     kept = "Nothing was left half-written, and an older result is untouched."
     if error.errno in _FULL:
         return CannotWrite(
-            f"The disk is full: {final} could not be written ({_free(final)} left). "
-            f"Free some space or choose another drive. {kept}"
+            f"The disk is full: {final} could not be written ({_free(final)} are free "
+            f"without it). Free some space or choose another drive. {kept}"
         )
     if error.errno in _FORBIDDEN:
         return CannotWrite(
