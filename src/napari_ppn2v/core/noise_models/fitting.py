@@ -1,0 +1,267 @@
+"""Fit a noise model of a chosen kind, or the best of several by held-out likelihood."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from napari_ppn2v.core.noise_models.camera_models import (
+    CameraFitSettings,
+    PoissonGammaModel,
+    PoissonGaussianModel,
+    fit_camera,
+)
+from napari_ppn2v.core.noise_models.gmm_fit import GaussianMixtureSettings, fit_gmm
+from napari_ppn2v.core.noise_models.histogram import HistogramSettings, fit_histogram
+from napari_ppn2v.core.noise_models.shared import held_out_nll
+from napari_ppn2v.core.pairs import PairHistogram, SignalObservationPairs
+from napari_ppn2v.errors import FitFailed
+from napari_ppn2v.events import Event, NoiseModelFitted
+from napari_ppn2v.settings import check_settings, setting
+
+if TYPE_CHECKING:
+    from napari_ppn2v.core.noise_models.base import NoiseModel
+
+Fit = Generator[Event, None, "NoiseModel"]
+
+# Nats per pixel by which a model must beat the cameras: what is simpler and physical
+# extrapolates better, and a histogram has a rough gradient.
+_HANDICAPS = {"gmm": 0.002, "histogram": 0.005}
+
+KINDS = ("auto", "gmm", "histogram", "camera", "poisson-gaussian", "poisson-gamma")
+
+
+@dataclass(frozen=True)
+class NoiseModelConfig:
+    """Which noise model to fit, and how."""
+
+    kind: str = setting(
+        "auto",
+        label="Noise model",
+        help="'auto' fits all kinds and keeps the one of highest held-out likelihood; "
+        "'camera' the better of the two camera types.",
+        choices=KINDS,
+    )
+    n_components: int = setting(
+        3,
+        label="Gaussians",
+        help="Number of Gaussians in the mixture.",
+        minimum=1,
+        maximum=20,
+    )
+    n_coefficients: int = setting(
+        2,
+        label="Coefficients",
+        help="Coefficients of each polynomial of the signal; 2 is a straight line.",
+        minimum=1,
+        maximum=8,
+    )
+    n_bins: int | None = setting(
+        None,
+        label="Histogram bins",
+        help="Equal bins along signal and observation, as published; by default bins "
+        "that follow the noise.",
+        minimum=2,
+        maximum=4096,
+    )
+    data_range: tuple[float, float] | None = setting(
+        None,
+        label="Histogram range",
+        help="Lowest and highest grey value of the data to be denoised.",
+        unit="ADU",
+    )
+    is_plain_histogram: bool = setting(
+        False,
+        label="Plain histogram",
+        help="Leave empty bins empty, as published.",
+    )
+    trim_percent: float = setting(
+        0.5,
+        label="Trim",
+        help="Share of the pairs with the lowest and highest signals left out.",
+        unit="%",
+        minimum=0,
+        maximum=40,
+    )
+    variance_floor: float | None = setting(
+        None,
+        label="Variance floor",
+        help="Smallest variance of a Gaussian; by default a small part of the data's.",
+        unit="ADU²",
+        minimum=0,
+    )
+    likelihood_floor: float = setting(
+        0.0,
+        label="Likelihood floor",
+        help="Density added to the mixture, so that outliers keep the prior mean.",
+        unit="1/ADU",
+        minimum=0,
+    )
+    offset: float | None = setting(
+        None,
+        label="Offset",
+        help="Grey value without light, if known from a dark recording.",
+        unit="ADU",
+    )
+    read_noise: float | None = setting(
+        None,
+        label="Read noise",
+        help="Noise without light, if known from a dark recording.",
+        unit="ADU",
+        minimum=1e-6,
+    )
+
+    def __post_init__(self) -> None:
+        check_settings(self)
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One model that was fitted; `held_out_nll` in nats per pixel and ADU."""
+
+    name: str
+    model: NoiseModel
+    held_out_nll: float
+
+
+@dataclass(frozen=True)
+class FittedNoiseModel:
+    """The chosen model, and how it compares with the others.
+
+    `reason` is a sentence for the user; `candidates` are sorted by likelihood, best
+    first; `failed` holds the messages of fits that were not possible.
+    """
+
+    model: NoiseModel
+    name: str
+    held_out_nll: float
+    reason: str
+    candidates: tuple[Candidate, ...]
+    failed: tuple[str, ...] = ()
+
+
+def fit_noise_model(
+    pairs: SignalObservationPairs | PairHistogram,
+    config: NoiseModelConfig | None = None,
+) -> Generator[Event, None, FittedNoiseModel]:
+    """Fit the configured noise model, or choose one; deterministic.
+
+    Where several are fitted, the held-out likelihood decides, with a handicap in nats
+    per pixel of 0.002 for mixtures and 0.005 for the histogram against cameras.
+
+    Parameters
+    ----------
+    pairs
+        Pairs, which are trimmed here, or a histogram of pairs, used as it is.
+
+    Yields
+    ------
+    FitProgress and, at the end, NoiseModelFitted.
+
+    Raises
+    ------
+    BadData, FitFailed  If no model can be fitted to the pairs.
+    """
+    config = config or NoiseModelConfig()
+    if isinstance(pairs, SignalObservationPairs):
+        trim = config.trim_percent
+        pairs = pairs.within_percentiles(trim, 100 - trim).histogram()
+    candidates: list[Candidate] = []
+    failed: list[str] = []
+    for name, fit in _fits(pairs, config):
+        try:
+            model = yield from fit()
+        except FitFailed as error:
+            failed.append(f"{name}: {error}")
+            continue
+        nll = held_out_nll(model, pairs.held_out)
+        if nll == nll:
+            candidates.append(Candidate(name, model, nll))
+    if not candidates:
+        raise FitFailed(" ".join(failed) or "No noise model fits these pairs.")
+    result = _choose(candidates, failed)
+    yield NoiseModelFitted(result.model, result.held_out_nll, result.reason)
+    return result
+
+
+def _fits(
+    pairs: PairHistogram, config: NoiseModelConfig
+) -> list[tuple[str, Callable[[], Fit]]]:
+    """Fits to try, the simplest model first."""
+    camera = CameraFitSettings(config.offset, config.read_noise)
+
+    def mixture(
+        n_components: int, n_coefficients: int
+    ) -> tuple[str, Callable[[], Fit]]:
+        settings = GaussianMixtureSettings(
+            n_components, n_coefficients, config.variance_floor, config.likelihood_floor
+        )
+        name = f"mixture of {n_components} Gaussians, {n_coefficients} coefficients"
+        return name, lambda: fit_gmm(pairs, settings)
+
+    cameras: list[tuple[str, Callable[[], Fit]]] = [
+        (
+            "sCMOS camera (Poisson-Gaussian)",
+            lambda: fit_camera(PoissonGaussianModel, pairs, camera),
+        ),
+        (
+            "EMCCD camera (Poisson-gamma)",
+            lambda: fit_camera(PoissonGammaModel, pairs, camera),
+        ),
+    ]
+    own = mixture(config.n_components, config.n_coefficients)
+    histogram = HistogramSettings(
+        config.n_bins, config.data_range, config.is_plain_histogram
+    )
+    bins: tuple[str, Callable[[], Fit]] = (
+        "histogram",
+        lambda: fit_histogram(pairs, histogram),
+    )
+    flexible = [own]
+    if config.n_components < 5 or config.n_coefficients < 3:
+        flexible.append(mixture(5, 3))
+    fits: dict[str, list[tuple[str, Callable[[], Fit]]]] = {
+        "gmm": [own],
+        "histogram": [bins],
+        "camera": cameras,
+        "poisson-gaussian": cameras[:1],
+        "poisson-gamma": cameras[1:],
+        "auto": [*cameras, *flexible, bins],
+    }
+    return fits[config.kind]
+
+
+def _choose(candidates: list[Candidate], failed: list[str]) -> FittedNoiseModel:
+    """Take the simplest candidate that is as good as the best."""
+    ranked = sorted(candidates, key=lambda c: c.held_out_nll)
+    chosen = min(
+        candidates, key=lambda c: c.held_out_nll + _HANDICAPS.get(c.model.kind, 0.0)
+    )
+    figures = "; ".join(
+        f"{c.name} {c.held_out_nll:.4f}" for c in ranked if c is not chosen
+    )
+    if len(candidates) == 1:
+        reason = (
+            f"The {chosen.name} reaches {chosen.held_out_nll:.4f} nats per pixel on "
+            "pixels kept apart from the fit."
+        )
+    else:
+        share = (
+            "has the highest likelihood"
+            if chosen is ranked[0]
+            else "is the simplest close to the highest likelihood"
+        )
+        reason = (
+            f"The {chosen.name} {share} on pixels kept apart from the fit: "
+            f"{chosen.held_out_nll:.4f} nats per pixel (lower is better), against "
+            f"{figures}."
+        )
+    return FittedNoiseModel(
+        model=chosen.model,
+        name=chosen.name,
+        held_out_nll=chosen.held_out_nll,
+        reason=reason,
+        candidates=tuple(ranked),
+        failed=tuple(failed),
+    )

@@ -1,0 +1,421 @@
+"""Histogram noise model (Krull et al. 2020; Prakash et al. 2020, §2)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+import numpy as np
+import torch
+
+from napari_ppn2v.core.noise_models.shared import (
+    Limits,
+    check_pairs,
+    clip_to,
+    held_out_nll,
+    pack_limits,
+    required,
+    unpack_limits,
+    with_atoms,
+)
+from napari_ppn2v.errors import BadSetting
+from napari_ppn2v.events import Event, FitProgress
+from napari_ppn2v.settings import check_settings, setting
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+    from torch import Tensor
+
+    from napari_ppn2v.core.pair_histogram import PairCells, PairHistogram
+
+_EMPTY_DENSITY = 1e-30  # 1/ADU; far below any density that matters, finite as log
+_STEPS_PER_SD = (3.0, 5.0, 8.0)  # candidate bins per noise standard deviation
+_PSEUDO_COUNTS = (3.0, 30.0, 300.0)  # candidate weights of the expectation, in pairs
+_OUTLIER_SHARE = 1e-3  # of the expectation that is broad, for outliers
+_REACH = 4.0  # noise sd by which the bins reach beyond the signals
+
+
+class HistogramModel:
+    """p(x|s) from the counts of observations in rows of similar signal.
+
+    Densities are interpolated between the centres of bins, linearly in signal and
+    observation. Beyond the first and last row the shape moves along with the signal;
+    beyond the first and last column the density falls off exponentially within the
+    row's standard deviation.
+
+    Parameters
+    ----------
+    mass
+        (rows, columns): probability of each bin of observations, each row of sum 1.
+    signal_edges, observation_edges
+        Edges of rows and columns, ADU, ascending.
+    atoms
+        (2, rows): probability of the lower and upper limit; counted in the row sums
+        apart from `mass`. None where there are no limits.
+    interpolation
+        "centre", or "lower-edge" to read bins as the published PN2V program does: it
+        is biased by half a bin.
+    """
+
+    kind: ClassVar[str] = "histogram"
+
+    def __init__(
+        self,
+        mass: np.ndarray | Tensor,
+        signal_edges: np.ndarray | Tensor,
+        observation_edges: np.ndarray | Tensor,
+        *,
+        limits: Limits = (None, None),
+        atoms: np.ndarray | Tensor | None = None,
+        cell: float = 1.0,
+        interpolation: str = "centre",
+    ) -> None:
+        if interpolation not in ("centre", "lower-edge"):
+            raise BadSetting(
+                f"The interpolation is {interpolation!r}. Choose 'centre' or "
+                "'lower-edge'."
+            )
+        self.mass = torch.as_tensor(mass, dtype=torch.float64)
+        self.signal_edges = torch.as_tensor(signal_edges, dtype=torch.float64)
+        self.observation_edges = torch.as_tensor(observation_edges, dtype=torch.float64)
+        if self.mass.shape != (
+            len(self.signal_edges) - 1,
+            len(self.observation_edges) - 1,
+        ):
+            raise BadSetting(
+                f"A histogram of {tuple(self.mass.shape)} bins needs one edge more "
+                f"along each axis, but has {len(self.signal_edges)} and "
+                f"{len(self.observation_edges)}."
+            )
+        self.limits, self.cell, self.interpolation = limits, float(cell), interpolation
+        rows = self.mass.shape[0]
+        self.atoms = (
+            torch.zeros(2, rows, dtype=torch.float64)
+            if atoms is None
+            else torch.as_tensor(atoms, dtype=torch.float64)
+        )
+        edges = self.signal_edges
+        self.signal_range = (float(edges[0]), float(edges[-1]))
+        self._prepare()
+
+    def _prepare(self) -> None:
+        """Derive what the lookups need, in float32."""
+        rows, columns = self.signal_edges, self.observation_edges
+        widths = columns.diff()
+        density = (self.mass / widths).clamp_min(_EMPTY_DENSITY)
+        at_centre = self.interpolation == "centre"
+        shift = 0.5 if at_centre else 0.0
+        self._rows = (rows[:-1] + shift * rows.diff()).float()
+        self._columns = (columns[:-1] + shift * widths).float()
+        self._density = density.float()
+        middle = columns[:-1] + 0.5 * widths if at_centre else columns[:-1]
+        total = self.mass.sum(1).clamp_min(1e-300)
+        mean = (self.mass * middle).sum(1) / total
+        spread = (self.mass * ((middle - mean[:, None]) ** 2 + widths**2 / 12)).sum(1)
+        variance = (spread / total).clamp_min(float(widths.min()) ** 2 / 12)
+        is_empty = self.mass.sum(1) + self.atoms.sum(0) < 0.5
+        centres = self._rows.double()
+        self._excess = torch.where(is_empty, torch.zeros_like(mean), mean - centres)
+        self._variance = variance
+
+    def log_likelihood(self, observation: Tensor, signal: Tensor) -> Tensor:
+        """Log p(x|s) in nats per ADU; see `NoiseModel`."""
+        row, part, inside = self._row_of(signal)
+        moved = observation - (signal - inside)
+        density = self._between(row, part, moved).log() - self._falloff(row, moved)
+
+        def log_reaching(limit: float, direction: int) -> Tensor:
+            atoms = self.atoms[0 if direction < 0 else 1].float().clamp_min(1e-30)
+            atoms = atoms.to(signal.device)
+            return (atoms[row] * (1 - part) + atoms[row + 1] * part).log()
+
+        return with_atoms(observation, density, self.limits, log_reaching)
+
+    def _row_of(self, signal: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Row below each signal, the part of the way to the next, clamped signal."""
+        rows = self._rows.to(signal.device)
+        first, last = float(rows[0]), float(rows[-1])
+        inside = signal.clamp(first, last)
+        found = torch.bucketize(inside.detach(), rows, right=True) - 1
+        row = found.clamp(0, len(rows) - 2)
+        part = (inside - rows[row]) / (rows[row + 1] - rows[row])
+        return row, part, inside
+
+    def _between(self, row: Tensor, part: Tensor, observation: Tensor) -> Tensor:
+        """Bilinear interpolation of the density."""
+        columns = self._columns.to(observation.device)
+        density = self._density.to(observation.device)
+        n_columns = len(columns)
+        held = observation.clamp(float(columns[0]), float(columns[-1]))
+        found = torch.bucketize(held.detach().contiguous(), columns, right=True) - 1
+        column = found.clamp(0, n_columns - 2)
+        step = columns[column + 1] - columns[column]
+        across = (held - columns[column]) / step
+        flat, index = density.reshape(-1), row * n_columns + column
+        upper = flat[index] * (1 - across) + flat[index + 1] * across
+        index = index + n_columns
+        lower = flat[index] * (1 - across) + flat[index + 1] * across
+        return upper * (1 - part) + lower * part
+
+    def _falloff(self, row: Tensor, observation: Tensor) -> Tensor:
+        """Distance beyond the outer columns, in standard deviations of the row."""
+        edges = self.observation_edges
+        beyond = observation - observation.clamp(float(edges[0]), float(edges[-1]))
+        sd = self._variance.sqrt().to(observation)
+        return beyond.abs() / sd[row]
+
+    def sample(
+        self, signal: Tensor, generator: torch.Generator | None = None
+    ) -> Tensor:
+        """Draw one observation per signal from the two nearest rows."""
+        options: dict[str, Any] = {"device": signal.device, "generator": generator}
+        flat = signal.reshape(-1)
+        row, part, inside = self._row_of(flat)
+        row = row + (torch.rand(flat.shape, **options) < part).long()
+        # (rows, lower atom + columns + upper atom)
+        parts = [self.atoms[:1].T, self.mass, self.atoms[1:].T]
+        cumulative = torch.cat(parts, 1).cumsum(1).to(signal.device)
+        cumulative = cumulative / cumulative[:, -1:].clamp_min(1e-300)
+        height = torch.rand(flat.shape, dtype=torch.float64, **options)
+        bin_ = torch.searchsorted(cumulative[row], height[:, None])[:, 0]
+        edges = self.observation_edges.to(signal.device)
+        column = (bin_ - 1).clamp(0, len(edges) - 2)
+        place = torch.rand(flat.shape, dtype=torch.float64, **options)
+        if self.interpolation != "centre":
+            place = place - 0.5
+        drawn = edges[column] + place * edges.diff()[column]
+        drawn = (drawn + (flat - inside)).to(signal.dtype)
+        low, high = self.limits
+        if low is not None:
+            drawn = torch.where(bin_ == 0, torch.full_like(drawn, low), drawn)
+        if high is not None:
+            top = bin_ == cumulative.shape[1] - 1
+            drawn = torch.where(top, torch.full_like(drawn, high), drawn)
+        return clip_to(drawn, self.limits).reshape(signal.shape)
+
+    def moments(self, signal: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and variance of the rows' densities, atoms left out."""
+        row, part, inside = self._row_of(signal)
+        excess = self._excess.to(signal)
+        rows = self._rows.to(signal)
+        means = rows[row] + excess[row], rows[row + 1] + excess[row + 1]
+        mean = means[0] * (1 - part) + means[1] * part
+        variance = self._variance.to(signal)
+        mixed = variance[row] * (1 - part) + variance[row + 1] * part
+        mixed = mixed + part * (1 - part) * (means[1] - means[0]) ** 2
+        return mean + (signal - inside), mixed
+
+    def to(self, device: torch.device | str) -> Self:
+        """Return the model with its tables on another device."""
+        moved = type(self).from_state(self.state())
+        for name in ("_density", "_rows", "_columns"):
+            setattr(moved, name, getattr(moved, name).to(device))
+        return moved
+
+    def state(self) -> dict[str, Any]:
+        """Return arrays, numbers and strings that describe the model."""
+        return {
+            "mass": self.mass.cpu().numpy(),
+            "signal_edges": self.signal_edges.cpu().numpy(),
+            "observation_edges": self.observation_edges.cpu().numpy(),
+            "atoms": self.atoms.cpu().numpy(),
+            "limits": pack_limits(self.limits),
+            "cell": self.cell,
+            "interpolation": self.interpolation,
+        }
+
+    @classmethod
+    def from_state(cls, state: dict[str, Any]) -> Self:
+        """Rebuild the model from its `state`."""
+        return cls(
+            np.array(required(state, "mass")),
+            np.array(required(state, "signal_edges")),
+            np.array(required(state, "observation_edges")),
+            limits=unpack_limits(required(state, "limits")),
+            atoms=np.array(required(state, "atoms")),
+            cell=float(required(state, "cell")),
+            interpolation=str(required(state, "interpolation")),
+        )
+
+
+@dataclass(frozen=True)
+class HistogramSettings:
+    """Bins of the histogram."""
+
+    n_bins: int | None = setting(
+        None,
+        label="Bins",
+        help="Rows and columns of equal width, as published; by default bins that "
+        "follow the noise, as fine as the held-out pairs allow.",
+        minimum=2,
+        maximum=4096,
+    )
+    data_range: tuple[float, float] | None = setting(
+        None,
+        label="Range",
+        help="Lowest and highest grey value of the data to be denoised.",
+        unit="ADU",
+    )
+    is_plain: bool = setting(
+        False,
+        label="Plain histogram",
+        help="Leave empty bins empty, as published, instead of filling them.",
+    )
+
+    def __post_init__(self) -> None:
+        check_settings(self)
+
+
+def fit_histogram(
+    pairs: PairHistogram, settings: HistogramSettings | None = None
+) -> Generator[Event, None, HistogramModel]:
+    """Count pairs, and fill what is empty with what neighbours and noise suggest.
+
+    Each row is the posterior mean of a Dirichlet prior: its expectation is the
+    neighbouring rows' histogram, and theirs the photon-transfer Gaussian. Width of the
+    bins and weight of the expectation are those of the highest held-out likelihood.
+
+    Raises
+    ------
+    FitFailed  If there are too few pairs.
+    """
+    settings = settings or HistogramSettings()
+    check_pairs(pairs, "histogram")
+    fixed = settings.n_bins is not None or settings.is_plain
+    steps: tuple[float | None, ...] = (None,) if fixed else _STEPS_PER_SD
+    weights = (0.0,) if settings.is_plain else _PSEUDO_COUNTS
+    best: HistogramModel | None = None
+    best_nll, tried = np.inf, 0
+    for per_sd in steps:
+        counts = _Counts(pairs, settings, per_sd)
+        for weight in weights:
+            model, tried = counts.model(weight), tried + 1
+            nll = held_out_nll(model, pairs.held_out)
+            if best is None or nll < best_nll:
+                best, best_nll = model, nll
+            yield FitProgress("histogram", tried, best_nll)
+    assert best is not None
+    return best
+
+
+class _Counts:
+    """Counts of the training pairs in one choice of bins."""
+
+    def __init__(
+        self, pairs: PairHistogram, settings: HistogramSettings, per_sd: float | None
+    ) -> None:
+        self._pairs = pairs
+        self.signal_edges, self.observation_edges = _edges(pairs, settings, per_sd)
+        n_rows, n_columns = len(self.signal_edges) - 1, len(self.observation_edges) - 1
+        cells = pairs.training
+        row = np.searchsorted(self.signal_edges, cells.signal, side="right") - 1
+        row = np.clip(row, 0, n_rows - 1)
+        at_limit = [
+            np.zeros(len(cells), bool) if limit is None else cells.observation == limit
+            for limit in pairs.limits
+        ]
+        self.atoms = np.stack(
+            [np.bincount(row[at], cells.weight[at], n_rows) for at in at_limit]
+        )
+        free = ~(at_limit[0] | at_limit[1])
+        self.counts = np.zeros((n_rows, n_columns))
+        _deposit(self.counts, self.observation_edges, row[free], cells, free)
+
+    def model(self, weight: float) -> HistogramModel:
+        """Normalise, with an expectation that weighs as much as `weight` pairs."""
+        counts = np.concatenate([self.atoms[:1].T, self.counts, self.atoms[1:].T], 1)
+        if weight > 0:
+            expected = self._expectation()
+            near = _smoothed(counts)
+            near = (near + expected) / (near.sum(1, keepdims=True) + 1)
+            counts = counts + weight * near
+        total = counts.sum(1, keepdims=True)
+        share = counts / np.maximum(total, 1e-300)
+        return HistogramModel(
+            share[:, 1:-1],
+            self.signal_edges,
+            self.observation_edges,
+            limits=self._pairs.limits,
+            atoms=np.stack([share[:, 0], share[:, -1]]),
+            cell=self._pairs.cell,
+        )
+
+    def _expectation(self) -> np.ndarray:
+        """Photon-transfer Gaussian of each row, with a broad part for outliers."""
+        from scipy.special import ndtr
+
+        centres = 0.5 * (self.signal_edges[1:] + self.signal_edges[:-1])
+        sd = np.sqrt(self._pairs.transfer.variance(centres))[:, None]
+        z = (self.observation_edges - centres[:, None]) / sd
+        mass = np.zeros((len(centres), z.shape[1] - 1))
+        for share, wider in ((1 - _OUTLIER_SHARE, 1.0), (_OUTLIER_SHARE, 8.0)):
+            mass += share * np.diff(ndtr(z / wider), axis=1)
+        widths = np.diff(self.observation_edges)
+        mass += 1e-9 * widths / widths.sum()
+        low, high = self._pairs.limits
+        lower = ndtr(z[:, :1]) if low is not None else np.zeros_like(sd)
+        upper = ndtr(-z[:, -1:]) if high is not None else np.zeros_like(sd)
+        return np.concatenate([lower, mass, upper], axis=1)
+
+
+def _edges(
+    pairs: PairHistogram, settings: HistogramSettings, per_sd: float | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Edges of rows and columns (ADU)."""
+    low, high = settings.data_range or pairs.observation_range
+    if per_sd is None:
+        # The publication's bins: B x B of equal width over the data's range.
+        edges = np.linspace(low, high, (settings.n_bins or 256) + 1)
+        return edges, edges
+    transfer = pairs.transfer
+    start, end = transfer.stabilise(np.array(pairs.signal_range))
+    rows = np.linspace(start, end, max(4, int((end - start) * per_sd)) + 1)
+    signal_edges = transfer.unstabilise(rows)
+    first, last = pairs.observation_range
+    start, end = transfer.stabilise(np.array([first, last]))
+    columns = np.linspace(start, end, max(8, int((end - start) * per_sd)) + 1)
+    edges = transfer.unstabilise(columns)
+    if pairs.cell > 0:
+        edges = np.unique(np.rint(edges / pairs.cell)) * pairs.cell - 0.5 * pairs.cell
+        edges = np.append(edges, edges[-1] + pairs.cell)
+        return signal_edges, _within_limits(edges, pairs)
+    step = np.diff(edges)[[0, -1]]
+    edges[0] -= 0.5 * step[0]
+    edges[-1] += 0.5 * step[1]
+    return signal_edges, edges
+
+
+def _within_limits(edges: np.ndarray, pairs: PairHistogram) -> np.ndarray:
+    """Cut columns off at the inner side of the grey values that are atoms."""
+    low, high = pairs.limits
+    half = 0.5 * pairs.cell
+    if low is not None:
+        edges = np.append(low + half, edges[edges > low + half])
+    if high is not None:
+        edges = np.append(edges[edges < high - half], high - half)
+    return edges
+
+
+def _deposit(
+    counts: np.ndarray,
+    edges: np.ndarray,
+    row: np.ndarray,
+    cells: PairCells,
+    chosen: np.ndarray,
+) -> None:
+    """Add cells to the columns that hold their observation."""
+    column = np.searchsorted(edges, cells.observation[chosen], side="right") - 1
+    column = np.clip(column, 0, counts.shape[1] - 1)
+    np.add.at(counts, (row, column), cells.weight[chosen])
+
+
+def _smoothed(counts: np.ndarray) -> np.ndarray:
+    """Add up neighbouring rows with falling weights."""
+    padded = np.pad(counts, ((2, 2), (0, 0)))
+    weights = (0.25, 0.75, 1.0, 0.75, 0.25)
+    rows = len(counts)
+    return sum(
+        (w * padded[i : i + rows] for i, w in enumerate(weights)),
+        np.zeros_like(counts),
+    )
