@@ -143,7 +143,8 @@ def position_lottery(
     bits are mixed by multiplication and shifts, as hash functions do.
     """
     seed = (y.astype(np.uint64) << np.uint64(32)) ^ x.astype(np.uint64)
-    mixed = seed[:, None] * np.uint64(n_numbers) + np.arange(n_numbers, dtype=np.uint64)
+    places = np.arange(n_numbers, dtype=np.uint64)
+    mixed: NDArray[np.uint64] = seed[:, None] * np.uint64(n_numbers) + places
     for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
         mixed = (mixed ^ (mixed >> np.uint64(shift))) * np.uint64(factor)
     return ((mixed >> np.uint64(40)) / np.float32(2**24)).astype(np.float32)

@@ -220,8 +220,9 @@ def _estimate_pixels(
     """Prior mean, MMSE and posterior standard deviation, (P,) each, in chunks."""
     seen = torch.from_numpy(observation).to(features.device)
     size = max(1, SAMPLES_PER_CHUNK // model.n_samples)
-    chunks = []
-    for some, x in zip(features.split(size), seen.split(size), strict=True):
+    chunks: list[tuple[Tensor, ...]] = []
+    for first in range(0, len(seen), size):
+        some, x = features[first : first + size], seen[first : first + size]
         samples, log_weights = model.samples(some)
         if noise_model is None:
             chunks.append((prior_mean(samples, log_weights),))

@@ -48,7 +48,9 @@ class PriorNetwork(nn.Module):
         self.prior_kind, self.n_samples = prior_kind, n_samples
         self.normalisation = normalisation
         network, _ = NETWORKS[network_kind]
-        self.network = network(config).to(memory_format=torch.channels_last)
+        self.network = network(config)
+        # measured: with bfloat16 1.3 times faster in training, 2.4 at inference
+        self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.prior = PRIORS[prior_kind](self.network.n_features, n_samples)
 
     @property

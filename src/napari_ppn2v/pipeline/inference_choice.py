@@ -101,7 +101,7 @@ def _crops(
     images: list[NDArray[np.float32]], rng: np.random.Generator
 ) -> list[NDArray[np.float32]]:
     chosen = rng.permutation(len(images))[:MAX_CROPS]
-    crops = []
+    crops: list[NDArray[np.float32]] = []
     for repeat in range(-(-MAX_CROPS // max(1, len(chosen)))):
         for index in chosen:
             image = images[index]

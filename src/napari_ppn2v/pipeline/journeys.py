@@ -32,6 +32,8 @@ from napari_ppn2v.pipeline.training import CheckpointStore, CurvePoint, train_pr
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
 
+    from numpy.typing import NDArray
+
     from napari_ppn2v.core.noise_models.base import NoiseModel
     from napari_ppn2v.events import Event
     from napari_ppn2v.pipeline.config import RunConfig, TrainingConfig

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from napari_ppn2v.core.networks import UNetConfig
 from napari_ppn2v.core.noise_models.fitting import NoiseModelConfig
@@ -13,6 +14,9 @@ from napari_ppn2v.pipeline.config import (
     RunConfig,
     TrainingConfig,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 def _ours(name: str, n_steps: int) -> RunConfig:
@@ -80,7 +84,7 @@ def _paper_n2v(name: str, n_filters: int, kernel_size: int) -> RunConfig:
     )
 
 
-_PRESETS = {
+_PRESETS: dict[str, Callable[[], RunConfig]] = {
     "fast": lambda: _ours("fast", 800),
     "balanced": lambda: _ours("balanced", 3000),
     "thorough": lambda: _ours("thorough", 12000),

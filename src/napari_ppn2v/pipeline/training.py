@@ -126,7 +126,7 @@ class _Trainer:
             group["lr"] = self.schedule.rate(self.progress.step)
         loss = self.loss(self.source.draw(self.rng))
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), GRADIENT_NORM)
         self.optimizer.step()
         self.progress.step += 1
