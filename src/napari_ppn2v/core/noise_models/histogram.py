@@ -54,8 +54,9 @@ class HistogramModel:
         (2, rows): probability of the lower and upper limit; counted in the row sums
         apart from `mass`. None where there are no limits.
     interpolation
-        "centre", or "lower-edge" to read bins as the published PN2V program does: it
-        is biased by half a bin.
+        "centre", or "lower-edge" to do as the published PN2V program does: rows are
+        interpolated from their lower edges, so that E[x|s] is half a bin too high, and
+        the density is constant within a column.
     """
 
     kind: ClassVar[str] = "histogram"
@@ -103,13 +104,18 @@ class HistogramModel:
         """Derive what the lookups need, in float32."""
         rows, columns = self.signal_edges, self.observation_edges
         widths = columns.diff()
-        density = (self.mass / widths).clamp_min(_EMPTY_DENSITY)
         at_centre = self.interpolation == "centre"
+        density = self.mass / widths
+        if at_centre:
+            density = (
+                density * (self.mass.sum(1) / _integral(density, columns))[:, None]
+            )
+        density = density.nan_to_num(0.0).clamp_min(_EMPTY_DENSITY)
         shift = 0.5 if at_centre else 0.0
         self._rows = (rows[:-1] + shift * rows.diff()).float()
-        self._columns = (columns[:-1] + shift * widths).float()
+        self._columns = (columns[:-1] + shift * widths).float()  # lookups start here
         self._density = density.float()
-        middle = columns[:-1] + 0.5 * widths if at_centre else columns[:-1]
+        middle = columns[:-1] + 0.5 * widths
         total = self.mass.sum(1).clamp_min(1e-300)
         mean = (self.mass * middle).sum(1) / total
         spread = (self.mass * ((middle - mean[:, None]) ** 2 + widths**2 / 12)).sum(1)
@@ -149,10 +155,14 @@ class HistogramModel:
         n_columns = len(columns)
         held = observation.clamp(float(columns[0]), float(columns[-1]))
         found = torch.bucketize(held.detach().contiguous(), columns, right=True) - 1
+        flat = density.reshape(-1)
+        if self.interpolation == "lower-edge":  # constant within each column
+            index = row * n_columns + found.clamp(0, n_columns - 1)
+            return flat[index] * (1 - part) + flat[index + n_columns] * part
         column = found.clamp(0, n_columns - 2)
         step = columns[column + 1] - columns[column]
         across = (held - columns[column]) / step
-        flat, index = density.reshape(-1), row * n_columns + column
+        index = row * n_columns + column
         upper = flat[index] * (1 - across) + flat[index + 1] * across
         index = index + n_columns
         lower = flat[index] * (1 - across) + flat[index + 1] * across
@@ -182,8 +192,6 @@ class HistogramModel:
         edges = self.observation_edges.to(signal.device)
         column = (bin_ - 1).clamp(0, len(edges) - 2)
         place = torch.rand(flat.shape, dtype=torch.float64, **options)
-        if self.interpolation != "centre":
-            place = place - 0.5
         drawn = edges[column] + place * edges.diff()[column]
         drawn = (drawn + (flat - inside)).to(signal.dtype)
         low, high = self.limits
@@ -237,6 +245,14 @@ class HistogramModel:
             cell=float(required(state, "cell")),
             interpolation=str(required(state, "interpolation")),
         )
+
+
+def _integral(density: Tensor, edges: Tensor) -> Tensor:
+    """Integral of each row, interpolated between bin centres and flat at the ends."""
+    centres = 0.5 * (edges[:-1] + edges[1:])
+    inner = torch.trapezoid(density, centres, dim=1)
+    first, last = centres[0] - edges[0], edges[-1] - centres[-1]
+    return inner + density[:, 0] * first + density[:, -1] * last
 
 
 @dataclass(frozen=True)
