@@ -1,0 +1,197 @@
+"""Apply a trained model to image files, as one job."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from napari_ppn2v.core.denoiser import Denoiser, require_estimate
+from napari_ppn2v.core.devices import choose_device, describe_device, threads
+from napari_ppn2v.errors import BadFile, BadSetting
+from napari_ppn2v.events import Notice, StageFinished, StageStarted
+from napari_ppn2v.files.model_file import MODEL_SUFFIX, load_model
+from napari_ppn2v.pipeline.inputs import OpenedImage, find_images, open_noisy
+from napari_ppn2v.pipeline.provenance import software
+from napari_ppn2v.pipeline.result_files import (
+    ResultTarget,
+    WrittenResult,
+    denoise_to_file,
+    result_bytes,
+)
+from napari_ppn2v.pipeline.run_folder import RunFolder, prepare_outputs
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+    from pathlib import Path
+
+    from napari_ppn2v.events import Event
+    from napari_ppn2v.pipeline.config import InferenceConfig
+    from napari_ppn2v.stop import StopToken
+
+
+@dataclass(frozen=True, kw_only=True)
+class ApplyRequest:
+    """What a model is applied to, and how.
+
+    Attributes
+    ----------
+    model : model file, or the folder of a run, which may hold one for each channel
+    inference : "auto" for estimate and blind means what was chosen in training
+    others : see `DenoiseRequest`
+    """
+
+    model: Path
+    images: tuple[Path, ...]
+    out: Path
+    inference: InferenceConfig
+    axes: str | None = None
+    channel: int | str | None = None
+    frames: str = ""
+    device: str = "auto"
+    threads: int | None = None
+    dtype: str = "float32"
+    is_overwriting: bool = False
+
+
+@dataclass(frozen=True)
+class ApplyReport:
+    """What was written; images not begun when the user stopped are left out."""
+
+    results: tuple[WrittenResult, ...]
+    denoisers: tuple[Denoiser, ...]
+    is_stopped: bool
+    seconds: float
+
+
+def apply_files(
+    request: ApplyRequest, stop: StopToken
+) -> Generator[Event, None, ApplyReport]:
+    """Denoise image files with a trained model, tile by tile.
+
+    Returns
+    -------
+    ApplyReport
+
+    Raises
+    ------
+    PPN2VError  One of its kinds; results are then absent or as they were before.
+    """
+    with threads(request.threads):
+        device = choose_device(request.device)
+        images = open_noisy(
+            find_images(request.images), request.axes, request.channel, request.frames
+        )
+        denoisers = tuple(
+            _denoiser(request, channel).to(device) for channel in images[0].channels
+        )
+        files = _outputs(request, images)
+        yield Notice(f"Computing on: {describe_device(device)}.")
+        for image in images:
+            yield Notice(f"{image.path.name}: {image.describe()}.")
+        yield Notice(f"Estimate used: {denoisers[0].reason}.")
+        began = time.perf_counter()
+        total = sum(len(f) for image in images for f in image.frames)
+        yield StageStarted("denoise", total)
+        results: list[WrittenResult] = []
+        provenance = {
+            "software": software(device),
+            "model": request.model.name,
+            "training": [denoiser.provenance for denoiser in denoisers],
+            "estimates": [
+                {"estimate": d.estimate, "blind": d.is_blind, "reason": d.reason}
+                for d in denoisers
+            ],
+        }
+        for image, result in zip(images, files.results, strict=True):
+            with_std = request.inference.posterior_std
+            std = files.posterior_std(result) if with_std else None
+            written = yield from denoise_to_file(
+                denoisers,
+                image,
+                ResultTarget(result, std),
+                dtype=request.dtype,
+                tile_size=request.inference.tile_size,
+                provenance=provenance,
+                stop=stop,
+            )
+            if written is None:
+                break
+            results.append(written)
+        seconds = time.perf_counter() - began
+        yield StageFinished("denoise", seconds)
+        is_stopped = len(results) < len(images)
+        return ApplyReport(tuple(results), denoisers, is_stopped, seconds)
+
+
+def model_files(path: Path, channels: tuple[int, ...]) -> dict[int, Path]:
+    """Return the model of each channel: the file given, or those of a run's folder.
+
+    Raises
+    ------
+    BadFile  If a folder holds no model for one of the channels.
+    """
+    if not path.is_dir():
+        return dict.fromkeys(channels, path)
+    found = {}
+    for channel in channels:
+        candidates = [
+            path / f"model_c{channel}{MODEL_SUFFIX}",
+            path / f"model{MODEL_SUFFIX}",
+        ]
+        there = [candidate for candidate in candidates if candidate.is_file()]
+        if not there:
+            raise BadFile(
+                f"The folder {path} holds no model for channel {channel}. Name the "
+                f"model file ({MODEL_SUFFIX}) itself."
+            )
+        found[channel] = there[0]
+    return found
+
+
+def _denoiser(request: ApplyRequest, channel: int) -> Denoiser:
+    """Load the model of a channel and settle what it shall estimate."""
+    denoiser = load_model(model_files(request.model, (channel,))[channel])
+    wanted = request.inference
+    if wanted.posterior_std:
+        require_estimate("mmse", denoiser.noise_model)
+    if wanted.estimate != "auto":
+        require_estimate(wanted.estimate, denoiser.noise_model)
+        denoiser = replace(
+            denoiser,
+            estimate=wanted.estimate,
+            reason=f"{wanted.estimate}, as asked for",
+        )
+    if wanted.blind != "auto":
+        how = "blind" if wanted.blind == "yes" else "in one pass"
+        denoiser = replace(
+            denoiser,
+            is_blind=wanted.blind == "yes",
+            reason=f"{denoiser.estimate} {how}, as asked for",
+        )
+    return denoiser
+
+
+def _outputs(request: ApplyRequest, images: tuple[OpenedImage, ...]) -> RunFolder:
+    """Name the results, and refuse what would fail later."""
+    if request.out.suffix.lower() == MODEL_SUFFIX:
+        raise BadSetting(
+            f"The output {request.out.name} is named like a model. Name an image file "
+            "(.tif, .ome.tif or .zarr) or a folder."
+        )
+    files = RunFolder.for_output(request.out, [image.source.name for image in images])
+    products = [*files.results]
+    if request.inference.posterior_std:
+        products += [files.posterior_std(result) for result in files.results]
+    for path in products:
+        if path.exists() and not request.is_overwriting:
+            raise BadSetting(
+                f"{path} is there already. Replace it with --overwrite, or choose "
+                "another output."
+            )
+    n_bytes = result_bytes(
+        images, request.dtype, with_std=request.inference.posterior_std
+    )
+    inputs = [image.path for image in images]
+    prepare_outputs(products, inputs, n_bytes)
+    return files

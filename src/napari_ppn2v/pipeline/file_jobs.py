@@ -1,0 +1,499 @@
+"""From image files to result files: the whole journey as one job.
+
+The command line and the viewer run the same generator; see `denoise_files`.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from napari_ppn2v.core.devices import choose_device, describe_device, threads
+from napari_ppn2v.core.frames import check_trainable
+from napari_ppn2v.errors import BadFile, BadSetting
+from napari_ppn2v.events import Notice, StageFinished, StageStarted
+from napari_ppn2v.files.noise_model_files import load_noise_model
+from napari_ppn2v.pipeline.budget import plan_steps
+from napari_ppn2v.pipeline.channel_runs import ChannelReport, ChannelRun
+from napari_ppn2v.pipeline.config import RunConfig  # noqa: TC001 - restored by type
+from napari_ppn2v.pipeline.inputs import (
+    OpenedImage,
+    dark_level,
+    find_images,
+    open_frames,
+    open_noisy,
+    read_through,
+)
+from napari_ppn2v.pipeline.journeys import (
+    SMALLEST_SIDE,
+    Bootstrap,
+    Calibration,
+    GivenNoiseModel,
+    NoiseSource,
+)
+from napari_ppn2v.pipeline.provenance import from_plain, software
+from napari_ppn2v.pipeline.result_files import (
+    ResultTarget,
+    WrittenResult,
+    denoise_to_file,
+    result_bytes,
+)
+from napari_ppn2v.pipeline.run_folder import (
+    FINISHED,
+    RUNNING,
+    STOPPED,
+    RunFolder,
+    prepare_outputs,
+    read_record,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+    import torch
+
+    from napari_ppn2v.events import Event
+    from napari_ppn2v.stop import StopToken
+
+_BOOTSTRAP, _CALIBRATION, _GIVEN = "bootstrap", "calibration", "given"
+
+
+@dataclass(frozen=True, kw_only=True)
+class DenoiseRequest:
+    """Everything that a run from files to files is told.
+
+    Attributes
+    ----------
+    noisy : image files, folders of images or patterns; one result for each image
+    out : see `RunFolder.for_output`; a name in .ppn2v trains without denoising
+    config : settings of the run
+    calibration : recordings of static scenes, each with repeats of one
+    noise_model : file of a noise model to use as it is
+    dark : recording without light, which fixes offset and read noise of camera models
+    axes, calibration_axes : letters of "TZCYX"; by default those of the files
+    channel : a number, "all", or None where there is only one
+    frames : of each file, e.g. "0-9,12"; empty for all
+    minutes : training budget, turned into steps once; None for those of `config`
+    device, threads : where to compute
+    dtype : of the results, "float32" or "same"
+    is_resumed : go on with an interrupted run
+    is_overwriting : replace an earlier run and its results
+    """
+
+    noisy: tuple[Path, ...]
+    out: Path
+    config: RunConfig
+    calibration: tuple[Path, ...] = ()
+    noise_model: Path | None = None
+    dark: Path | None = None
+    axes: str | None = None
+    calibration_axes: str | None = None
+    channel: int | str | None = None
+    frames: str = ""
+    minutes: float | None = None
+    device: str = "auto"
+    threads: int | None = None
+    dtype: str = "float32"
+    is_resumed: bool = False
+    is_overwriting: bool = False
+
+
+@dataclass(frozen=True)
+class FileReport:
+    """What a run has left on the disk, and what pictures are made from.
+
+    Attributes
+    ----------
+    files : names of everything
+    images : the inputs
+    channels : one for each channel trained
+    results : of the images denoised
+    is_stopped : whether the user stopped before the end
+    seconds : wall time of each stage, training stages included
+    """
+
+    request: DenoiseRequest
+    files: RunFolder
+    images: tuple[OpenedImage, ...]
+    channels: tuple[ChannelReport, ...]
+    results: tuple[WrittenResult, ...]
+    is_stopped: bool
+    seconds: dict[str, float]
+
+
+@dataclass
+class _Job:
+    """What the parts of one run share."""
+
+    request: DenoiseRequest
+    images: tuple[OpenedImage, ...]
+    files: RunFolder
+    device: torch.device
+    stop: StopToken
+    record: dict[str, Any] = field(default_factory=dict)
+    channels: list[ChannelReport] = field(default_factory=list)
+    results: list[WrittenResult] = field(default_factory=list)
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    def save(self, status: str) -> None:
+        """Write the record as it is now."""
+        self.record["status"] = status
+        self.record["seconds"] = self.seconds
+        self.files.write_record(self.record)
+
+    def report(self, *, is_stopped: bool) -> FileReport:
+        """Return what there is, and record how the run ended."""
+        if "request" in self.record:
+            self.save(STOPPED if is_stopped else FINISHED)
+        return FileReport(
+            self.request,
+            self.files,
+            self.images,
+            tuple(self.channels),
+            tuple(self.results),
+            is_stopped,
+            dict(self.seconds),
+        )
+
+
+def denoise_files(
+    request: DenoiseRequest, stop: StopToken
+) -> Generator[Event, None, FileReport]:
+    """Train on noisy image files and denoise them into result files.
+
+    Whatever can be checked is checked before training begins. Frames are read and
+    results written piece by piece, so memory does not grow with their number. A run
+    that was stopped goes on where it was with `is_resumed`, and on the CPU ends with
+    the bits of one never interrupted.
+
+    Yields
+    ------
+    Events of all stages.
+
+    Returns
+    -------
+    FileReport
+
+    Raises
+    ------
+    PPN2VError  One of its kinds; results are then absent or as they were before.
+    """
+    with threads(request.threads):
+        job = _prepared(request, stop)
+        yield Notice(f"Computing on: {describe_device(job.device)}.")
+        for image in job.images:
+            yield Notice(f"{image.path.name}: {image.describe()}.")
+        hashes = yield from read_through(job.images, stop)
+        if stop.is_stopped:
+            return job.report(is_stopped=True)
+        _begin_record(job, hashes)
+        config = yield from _settled_config(job)
+        if stop.is_stopped:
+            return job.report(is_stopped=True)
+        yield from _train_channels(job, config)
+        if stop.is_stopped or any(channel.is_stopped for channel in job.channels):
+            return job.report(is_stopped=True)
+        yield from _denoise_images(job, config)
+        is_stopped = len(job.results) < len(job.files.results)
+        if not is_stopped:
+            job.files.remove_checkpoints()
+        return job.report(is_stopped=is_stopped)
+
+
+def stored_request(out: Path) -> DenoiseRequest:
+    """Return the request of the run that was begun for this output.
+
+    Raises
+    ------
+    BadSetting  If no run was begun there.
+    BadFile  If its record cannot be read.
+    """
+    files = RunFolder.for_output(out, ("",))
+    if not files.record.exists():
+        raise BadSetting(
+            f"There is nothing to resume: {files.folder} holds no record of a run. "
+            "Check the output, or start without --resume."
+        )
+    stored = from_plain(DenoiseRequest, read_record(files.record)["request"])
+    return replace(stored, out=out, is_resumed=True, is_overwriting=False)
+
+
+def _prepared(request: DenoiseRequest, stop: StopToken) -> _Job:
+    """Check all that can be checked without reading pixels."""
+    _check_settings(request)
+    device = choose_device(request.device)
+    images = open_noisy(
+        find_images(request.noisy), request.axes, request.channel, request.frames
+    )
+    files = RunFolder.for_output(request.out, [image.source.name for image in images])
+    smallest = max(SMALLEST_SIDE, 2 * request.config.network.stride)
+    for image in images:
+        for frames in image.frames:
+            check_trainable(frames, smallest)
+    job = _Job(request, images, files, device, stop)
+    inputs = [image.path for image in images] + list(request.calibration)
+    for number in range(len(images[0].channels)):
+        _noise_source(job, number)  # opened now, so that what is wrong shows now
+    _check_earlier_run(job)
+    with_std = request.config.inference.posterior_std
+    n_bytes = result_bytes(images, request.dtype, with_std=with_std)
+    products = [files.record, files.model_file(), *files.results]
+    prepare_outputs(products, inputs, n_bytes if files.results else 0)
+    return job
+
+
+def _check_settings(request: DenoiseRequest) -> None:
+    """Refuse settings that contradict each other."""
+    config = request.config
+    kind = config.noise_model.kind
+    is_n2v = config.method == "n2v"
+    sources = [request.calibration, request.noise_model, request.dark]
+    known_dark = request.dark is not None or config.noise_model.offset is not None
+    rules = {
+        "Noise2Void uses no noise model, but a calibration, a noise model or a dark "
+        "recording is given. Leave it out, or choose the method pn2v.": is_n2v
+        and any(sources),
+        "Noise2Void has no noise model, so there is no posterior standard deviation. "
+        "Choose the method pn2v.": is_n2v and config.inference.posterior_std,
+        "A calibration and a noise model are both given. The calibration is used to "
+        "fit a noise model; give one of the two.": bool(request.calibration)
+        and request.noise_model is not None,
+        "A noise model is given, so an offset or a dark recording changes nothing. "
+        "Leave one of them out.": request.noise_model is not None and known_dark,
+        f"The offset (or the dark recording) is used by camera noise models, not by "
+        f"'{kind}'. Choose the kind 'camera' or 'auto', or leave it out.": known_dark
+        and kind in ("gmm", "histogram"),
+        "A dark recording and an offset are both given. Give one of the two.": (
+            request.dark is not None and config.noise_model.offset is not None
+        ),
+        f"The training budget is {request.minutes} minutes. It must be more than 0.": (
+            request.minutes is not None and not request.minutes > 0
+        ),
+        f"The number of threads is {request.threads}. It must be at least 1.": (
+            request.threads is not None and request.threads < 1
+        ),
+    }
+    for message, is_broken in rules.items():
+        if is_broken:
+            raise BadSetting(message)
+
+
+def _check_earlier_run(job: _Job) -> None:
+    """Neither repeat nor lose the work of an earlier run without being told to."""
+    request, files = job.request, job.files
+    earlier = files.read_record()
+    if request.is_resumed:
+        if earlier is None:
+            raise BadSetting(f"There is nothing to resume in {files.folder}.")
+        if earlier["status"] == FINISHED:
+            raise BadSetting(
+                f"The run in {files.folder} is finished; there is nothing to resume. "
+                "Begin a new one with --overwrite."
+            )
+        job.record, job.seconds = earlier, dict(earlier.get("seconds", {}))
+        return
+    if request.is_overwriting:
+        files.remove_checkpoints()
+        return
+    if earlier is not None and earlier["status"] == FINISHED:
+        raise BadSetting(
+            f"{files.folder} holds the finished result of an earlier run. Replace it "
+            "with --overwrite, or choose another output."
+        )
+    if earlier is not None and files.has_progress():
+        raise BadSetting(
+            f"{files.folder} holds a run that was interrupted. Go on with it with "
+            "--resume, or begin again with --overwrite."
+        )
+    for path in (*files.results, files.model):
+        if path.exists():
+            raise BadSetting(
+                f"{path} is there already. Replace it with --overwrite, or choose "
+                "another output."
+            )
+
+
+def _begin_record(job: _Job, hashes: list[str]) -> None:
+    data = [
+        {
+            "file": image.path.name,
+            "sha256": digest,
+            "axes": image.frames[0].layout.axes,
+            "shape": image.frames[0].layout.shape,
+            "type": str(image.frames[0].dtype),
+            "channels": image.channels,
+        }
+        for image, digest in zip(job.images, hashes, strict=True)
+    ]
+    if job.request.is_resumed:
+        before = [item["sha256"] for item in job.record["data"]]
+        changed = [
+            image.path.name
+            for image, digest, known in zip(job.images, hashes, before, strict=True)
+            if digest != known
+        ]
+        if changed:
+            raise BadFile(
+                f"The pixels of {', '.join(changed)} have changed since this run was "
+                "begun, so it cannot be resumed. Begin again with --overwrite."
+            )
+    else:
+        request = replace(job.request, is_resumed=False, is_overwriting=False)
+        request = replace(
+            request,
+            noisy=tuple(image.path for image in job.images),
+            out=_absolute(request.out),
+            calibration=tuple(_absolute(path) for path in request.calibration),
+            noise_model=_absolute(request.noise_model),
+            dark=_absolute(request.dark),
+        )
+        job.record = {"request": asdict(request), "data": data, "channels": {}}
+    job.record["software"] = software(job.device)
+    job.save(RUNNING)
+
+
+def _settled_config(job: _Job) -> Generator[Event, None, RunConfig]:
+    """Settle what needs a look at data or machine: steps and dark level. Recorded."""
+    config, minutes = job.request.config, job.request.minutes
+    if job.request.dark is not None:
+        offset, noise = dark_level(
+            open_frames(job.request.dark, job.request.calibration_axes, 0)
+        )
+        yield Notice(
+            f"Dark recording: offset {offset:.5g}, read noise {noise:.4g} grey values."
+        )
+        model = replace(config.noise_model, offset=offset, read_noise=noise or None)
+        config = replace(config, noise_model=model)
+    if minutes is not None:
+        steps = job.record.get("steps")
+        if steps is None:
+            sources = [image.frames[0] for image in job.images]
+            share = minutes / len(job.images[0].channels)
+            steps = yield from plan_steps(
+                sources, config, share, device=job.device, stop=job.stop
+            )
+            if job.stop.is_stopped:
+                return config
+        config = config.with_steps(steps)
+        yield Notice(
+            f"{minutes:g} minutes are {steps} training steps here"
+            f"{' for each channel' if len(job.images[0].channels) > 1 else ''}. Repeat "
+            f"exactly this with --steps {steps}."
+        )
+    job.record["steps"] = total_steps(config)
+    job.record["settings"] = asdict(config)
+    job.save(RUNNING)
+    return config
+
+
+def total_steps(config: RunConfig) -> int:
+    """Training steps of all stages together."""
+    if config.method == "n2v":
+        return config.pretraining.n_steps
+    return config.pretraining.n_steps + config.training.n_steps
+
+
+def _train_channels(job: _Job, config: RunConfig) -> Generator[Event, None, None]:
+    numbers = range(len(job.images[0].channels))
+    for number in numbers:
+        channel = job.images[0].channels[number]
+        tag = f"_c{channel}" if len(numbers) > 1 else ""
+        run = ChannelRun(
+            files=job.files,
+            tag=tag,
+            config=config,
+            provenance=_provenance(job, channel),
+            earlier=job.record["channels"].get(str(channel)),
+        )
+        if tag:
+            yield Notice(f"Channel {channel}:")
+        report = yield from run.train(
+            [image.frames[number] for image in job.images],
+            _noise_source(job, number),
+            device=job.device,
+            stop=job.stop,
+        )
+        job.channels.append(report)
+        job.record["channels"][str(channel)] = report.plain
+        for stage, seconds in report.seconds.items():
+            job.seconds[stage] = job.seconds.get(stage, 0.0) + seconds
+        job.save(RUNNING)
+        if report.is_stopped:
+            return
+
+
+def _provenance(job: _Job, channel: int | None = None) -> dict[str, Any]:
+    """Say how a result was made; file names only, as results are given away."""
+    content = {
+        key: job.record[key] for key in ("software", "data", "settings", "steps")
+    }
+    content["seed"] = job.request.config.seed
+    return content if channel is None else {**content, "channel": channel}
+
+
+def _noise_source(job: _Job, number: int) -> NoiseSource:
+    """Open what the noise model of one channel is made from."""
+    request = job.request
+    if request.noise_model is not None:
+        return GivenNoiseModel(load_noise_model(request.noise_model))
+    if not request.calibration:
+        return Bootstrap()
+    channel = job.images[0].channels[number]
+    scenes = tuple(
+        open_frames(path, request.calibration_axes, channel)
+        for path in request.calibration
+    )
+    for frames, path in zip(scenes, request.calibration, strict=True):
+        if len(frames) < 2:
+            raise BadFile(
+                f"The calibration {path.name} holds {len(frames)} frame, but at least "
+                "2 exposures of the same static scene are needed (better 50 or more). "
+                "If it holds them along another axis, name the axes."
+            )
+    return Calibration(scenes)
+
+
+def _denoise_images(job: _Job, config: RunConfig) -> Generator[Event, None, None]:
+    denoisers = [channel.denoiser.to(job.device) for channel in job.channels]
+    estimates = {
+        str(channel): {"estimate": d.estimate, "blind": d.is_blind, "reason": d.reason}
+        for channel, d in zip(job.images[0].channels, denoisers, strict=True)
+    }
+    total = sum(len(f) for image in job.images for f in image.frames)
+    began = time.perf_counter()
+    if not job.files.results:
+        return
+    yield StageStarted("denoise", total)
+    for image, result in zip(job.images, job.files.results, strict=True):
+        with_std = config.inference.posterior_std
+        std = job.files.posterior_std(result) if with_std else None
+        written = yield from denoise_to_file(
+            denoisers,
+            image,
+            ResultTarget(result, std),
+            dtype=job.request.dtype,
+            tile_size=config.inference.tile_size,
+            provenance={**_provenance(job), "estimates": estimates},
+            stop=job.stop,
+        )
+        if written is None:
+            return
+        job.results.append(written)
+    seconds = time.perf_counter() - began
+    job.seconds["denoise"] = seconds
+    job.record["results"] = [
+        {
+            "file": w.target.result.name,
+            "posterior_std": w.target.posterior_std and w.target.posterior_std.name,
+            "axes": w.axes,
+            "clipped_below_and_above": w.clipped,
+        }
+        for w in job.results
+    ]
+    yield StageFinished("denoise", seconds)
+
+
+def _absolute(path: Any) -> Any:
+    return None if path is None else Path(path).resolve()

@@ -1,0 +1,180 @@
+"""Denoise opened images into result files, tile by tile."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_ppn2v.core.denoiser import require_estimate
+from napari_ppn2v.errors import BadSetting
+from napari_ppn2v.events import FrameDenoised, Notice
+from napari_ppn2v.files.results import ResultWriter
+from napari_ppn2v.pipeline.denoising import denoise_frames
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Mapping, Sequence
+    from pathlib import Path
+
+    from napari_ppn2v.core.denoiser import Denoiser
+    from napari_ppn2v.core.inference import RegionEstimate
+    from napari_ppn2v.events import Event
+    from napari_ppn2v.pipeline.inputs import OpenedImage
+    from napari_ppn2v.stop import StopToken
+
+DTYPES = ("float32", "same")
+
+
+@dataclass(frozen=True)
+class ResultTarget:
+    """Names of what is written for one image; `posterior_std` is None if unwanted."""
+
+    result: Path
+    posterior_std: Path | None = None
+
+
+@dataclass(frozen=True)
+class WrittenResult:
+    """What was written for one image.
+
+    `clipped` counts pixels below and above the range of an integer type.
+    """
+
+    target: ResultTarget
+    axes: str
+    clipped: tuple[int, int]
+
+
+class _StoppedEarly(Exception):
+    """The user stopped before all pixels of a result were there."""
+
+
+def result_bytes(images: Sequence[OpenedImage], dtype: str, *, with_std: bool) -> int:
+    """Size of all results on the disk."""
+    total = 0
+    for image in images:
+        pixels = sum(len(f) * f.shape[0] * f.shape[1] for f in image.frames)
+        total += pixels * _result_dtype(image, dtype).itemsize
+        total += pixels * 4 * with_std
+    return total
+
+
+def denoise_to_file(
+    denoisers: Sequence[Denoiser],
+    image: OpenedImage,
+    target: ResultTarget,
+    *,
+    dtype: str,
+    tile_size: int,
+    provenance: Mapping[str, Any],
+    stop: StopToken,
+) -> Generator[Event, None, WrittenResult | None]:
+    """Denoise one image into its result file; memory does not grow with its frames.
+
+    Parameters
+    ----------
+    denoisers : one for each channel of `image`, on the device to compute on
+    dtype : "float32", or "same" for the type of the input (rounded and clipped)
+    provenance : kept in the file
+
+    Yields
+    ------
+    StepDone for each tile, FrameDenoised for each frame, counted over channels.
+
+    Returns
+    -------
+    WrittenResult, or None if stopped; then nothing is left under the final names.
+
+    Raises
+    ------
+    BadData, BadSetting, CannotWrite, OutOfMemory
+    """
+    if target.posterior_std is not None:
+        for denoiser in denoisers:
+            require_estimate("mmse", denoiser.noise_model)
+    try:
+        with ExitStack() as stack:
+            writer = stack.enter_context(
+                _writer(target.result, image, _result_dtype(image, dtype), provenance)
+            )
+            uncertainty = None
+            if target.posterior_std is not None:
+                uncertainty = stack.enter_context(
+                    _writer(
+                        target.posterior_std, image, np.dtype("float32"), provenance
+                    )
+                )
+            for number, denoiser in enumerate(denoisers):
+                yield from _denoise_channel(
+                    denoiser, image, number, (writer, uncertainty), tile_size, stop
+                )
+    except _StoppedEarly:
+        return None
+    if any(writer.clipped):
+        yield Notice(_clipping(target.result, writer), is_warning=True)
+    return WrittenResult(target, writer.axes, writer.clipped)
+
+
+def _denoise_channel(
+    denoiser: Denoiser,
+    image: OpenedImage,
+    number: int,
+    writers: tuple[ResultWriter, ResultWriter | None],
+    tile_size: int,
+    stop: StopToken,
+) -> Generator[Event, None, None]:
+    frames = image.frames[number]
+    writer, uncertainty = writers
+
+    def sink(index: int, rows: slice, columns: slice, estimate: RegionEstimate) -> None:
+        block = denoiser.result(estimate)
+        writer.write(index, rows, columns, block, channel=number)
+        if uncertainty is not None and estimate.posterior_std is not None:
+            spread = estimate.posterior_std
+            uncertainty.write(index, rows, columns, spread, channel=number)
+
+    job = denoise_frames(denoiser, frames, sink, tile_size=tile_size, stop=stop)
+    total = len(frames) * len(image.frames)
+    while True:
+        try:
+            event = next(job)
+        except StopIteration as end:
+            if end.value < len(frames):
+                raise _StoppedEarly from None
+            return
+        if isinstance(event, FrameDenoised):
+            event = FrameDenoised(number * len(frames) + event.index, total)
+        yield event
+
+
+def _writer(
+    path: Path, image: OpenedImage, dtype: np.dtype, provenance: Mapping[str, Any]
+) -> ResultWriter:
+    return ResultWriter(
+        path,
+        image.frames[0].layout,
+        n_channels=image.n_result_channels,
+        dtype=dtype,
+        pixel_size=image.source.pixel_size,
+        channel_names=image.channel_names,
+        provenance=dict(provenance),
+    )
+
+
+def _result_dtype(image: OpenedImage, dtype: str) -> np.dtype:
+    if dtype not in DTYPES:
+        raise BadSetting(
+            f"The type of the result is '{dtype}'. Choose float32, or 'same' for that "
+            "of the image."
+        )
+    return image.frames[0].dtype if dtype == "same" else np.dtype("float32")
+
+
+def _clipping(path: Path, writer: ResultWriter) -> str:
+    below, above = writer.clipped
+    return (
+        f"In {path.name}, {below} pixels below and {above} above the range of "
+        f"{writer.dtype} were set to its limits. Write float32 to keep them."
+    )
