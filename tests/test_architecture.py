@@ -1,0 +1,226 @@
+"""The rules of docs/architecture.md, checked on the source itself."""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+import subprocess
+import sys
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGE = "napari_ppn2v"
+SOURCE = ROOT / "src" / PACKAGE
+FILES = sorted(SOURCE.rglob("*.py"))
+
+GRAPHICAL = {"qtpy", "napari", "magicgui", "superqt", "pyqtgraph", "vispy"} | {
+    "PyQt5",
+    "PyQt6",
+    "PySide2",
+    "PySide6",
+}
+HEAVY = ("torch", "matplotlib", "zarr", "dask", "skimage")
+RUN_CODE_ON_LOADING = {"pickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
+
+
+@dataclass(frozen=True)
+class Import:
+    """One imported module, and where."""
+
+    module: str
+    line: int
+
+
+def layers() -> dict[str, int]:
+    """Rank of each module of the top level, read from the table of the document."""
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    table = text.partition("|---|---|---|\n")[2].partition("\n\n")[0]
+    ranks = {}
+    for rank, row in enumerate(table.splitlines()):
+        for name in re.findall(r"`([^`]+)`", row.split("|")[1]):
+            ranks[name.removesuffix("/").removesuffix(".py")] = rank
+    return ranks
+
+
+def module_name(path: Path) -> str:
+    """Dotted name of a source file."""
+    parts = list(path.relative_to(SOURCE.parent).with_suffix("").parts)
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+MODULES = {module_name(path) for path in FILES}
+
+
+@cache
+def nodes_of(path: Path) -> tuple[ast.AST, ...]:
+    """Every node of a file's syntax tree."""
+    return tuple(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
+
+
+def imports_of(path: Path) -> list[Import]:
+    """All modules that a file imports, wherever in the file, as absolute names."""
+    found = []
+    for node in nodes_of(path):
+        if isinstance(node, ast.Import):
+            found += [Import(alias.name, node.lineno) for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            base = absolute(path, node)
+            found += [
+                Import(f"{base}.{alias.name}", node.lineno)
+                if f"{base}.{alias.name}" in MODULES or base == PACKAGE
+                else Import(base, node.lineno)
+                for alias in node.names
+            ]
+    return found
+
+
+def absolute(path: Path, node: ast.ImportFrom) -> str:
+    """Absolute name of the module in a `from ... import`."""
+    if node.level == 0:
+        return node.module or ""
+    package = module_name(path).split(".")
+    if path.name != "__init__.py":
+        package = package[:-1]
+    package = package[: len(package) - node.level + 1]
+    return ".".join([*package, *([node.module] if node.module else [])])
+
+
+def top_level(module: str) -> str:
+    """Name directly under the package: "core" of "napari_ppn2v.core.frames"."""
+    return module.split(".")[1] if "." in module else ""
+
+
+def calls_in(path: Path) -> list[ast.Call]:
+    return [node for node in nodes_of(path) if isinstance(node, ast.Call)]
+
+
+def keyword(call: ast.Call, name: str) -> object:
+    for item in call.keywords:
+        if item.arg == name and isinstance(item.value, ast.Constant):
+            return item.value.value
+    return None
+
+
+def each_file(test):
+    return pytest.mark.parametrize("path", FILES, ids=module_name)(test)
+
+
+def test_every_module_has_its_place_in_the_layer_table():
+    known = layers()
+    places = {top_level(name) for name in MODULES} - {""}
+    unplaced = places - set(known)
+    assert not unplaced, f"add {unplaced} to the table in docs/architecture.md"
+
+
+@each_file
+def test_imports_point_to_own_or_lower_layers(path):
+    ranks = layers()
+    here = top_level(module_name(path))
+    if not here:
+        pytest.skip("the package itself offers all layers, lazily")
+    wrong = [
+        f"line {item.line}: {item.module}"
+        for item in imports_of(path)
+        if item.module.split(".")[0] == PACKAGE
+        and ranks.get(top_level(item.module), 99) > ranks[here]
+        and item.module != f"{PACKAGE}.__version__"
+    ]
+    assert not wrong, f"{here} (layer {ranks[here]}) imports upwards: {wrong}"
+
+
+@each_file
+def test_only_the_command_line_makes_figures(path):
+    here = top_level(module_name(path))
+    imported = {top_level(i.module) for i in imports_of(path) if PACKAGE in i.module}
+    assert "figures" not in imported or here in ("cli", "figures")
+
+
+@each_file
+def test_the_engine_knows_no_gui(path):
+    wrong = {i.module for i in imports_of(path) if i.module.split(".")[0] in GRAPHICAL}
+    assert not wrong
+
+
+@each_file
+def test_pyplot_with_its_global_state_is_never_used(path):
+    names = [node.id for node in nodes_of(path) if isinstance(node, ast.Name)]
+    assert not {"plt", "pyplot"} & set(names)
+    assert "matplotlib.pyplot" not in {i.module for i in imports_of(path)}
+
+
+@each_file
+def test_loading_a_file_can_never_run_code(path):
+    modules = {i.module.split(".")[0] for i in imports_of(path)}
+    assert not modules & RUN_CODE_ON_LOADING
+    for call in calls_in(path):
+        name = ast.unparse(call.func)
+        if name.endswith("torch.load"):
+            assert keyword(call, "weights_only") is True, f"line {call.lineno}"
+        assert not keyword(call, "allow_pickle"), f"line {call.lineno}"
+
+
+@each_file
+def test_nothing_prints(path):
+    printing = [c.lineno for c in calls_in(path) if ast.unparse(c.func) == "print"]
+    assert not printing, f"lines {printing}: yield an event or use logging"
+
+
+def run_python(code: str) -> str:
+    command = [sys.executable, "-W", "error", "-c", code]
+    answer = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert answer.returncode == 0, answer.stderr
+    return answer.stdout
+
+
+@pytest.mark.parametrize("module", [PACKAGE, f"{PACKAGE}.cli"])
+def test_import_is_light(module):
+    if module not in MODULES:
+        pytest.skip("not written yet")
+    loaded = json.loads(
+        run_python(f"import sys, json, {module}; print(json.dumps(list(sys.modules)))")
+    )
+    assert not set(HEAVY) & set(loaded)
+
+
+SIDE_EFFECTS = """
+import importlib, json, logging, os, signal, sys, threading, warnings
+import torch, scipy.stats, zarr, dask.array, tifffile, matplotlib, skimage.metrics
+import psutil, rich.progress, typer
+
+def state():
+    loggers = [logging.getLogger(), *(
+        logging.getLogger(name) for name in logging.root.manager.loggerDict
+        if name.startswith("napari_ppn2v"))]
+    return {
+        "environment": dict(os.environ),
+        "torch threads": torch.get_num_threads(),
+        "torch seed": torch.initial_seed(),
+        "gradients": torch.is_grad_enabled(),
+        "deterministic": torch.are_deterministic_algorithms_enabled(),
+        "threads": threading.active_count(),
+        "handlers": sum(len(logger.handlers) for logger in loggers),
+        "level": logging.getLogger().level,
+        "interrupt": repr(signal.getsignal(signal.SIGINT)),
+        "warnings": [repr(item) for item in warnings.filters],
+        "plot settings": {k: str(v) for k, v in matplotlib.rcParams.items()},
+    }
+
+before = state()
+for name in json.loads(sys.argv[1]):
+    importlib.import_module(name)
+after = state()
+print(json.dumps([key for key in before if before[key] != after[key]]))
+"""
+
+
+def test_importing_every_module_changes_nothing_global():
+    names = sorted(name for name in MODULES if not name.endswith("__main__"))
+    command = [sys.executable, "-c", SIDE_EFFECTS, json.dumps(names)]
+    answer = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert answer.returncode == 0, answer.stderr
+    assert json.loads(answer.stdout) == []
