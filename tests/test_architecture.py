@@ -44,6 +44,8 @@ def layers() -> dict[str, int]:
     for rank, row in enumerate(table.splitlines()):
         for name in re.findall(r"`([^`]+)`", row.split("|")[1]):
             ranks[name.removesuffix("/").removesuffix(".py")] = rank
+    # The Python interface stands beside the command line, on top of the pipeline.
+    ranks.setdefault("api", ranks["figures"])
     return ranks
 
 
