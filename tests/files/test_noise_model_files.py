@@ -266,3 +266,17 @@ def test_library_names_stay_inside_its_folder(tmp_path):
     library = NoiseModelLibrary(tmp_path / "library")
     entry = library.save(mixture(), Provenance("../../escape"))
     assert entry.path.parent == library.folder
+
+
+def test_empty_rows_of_a_pn2v_histogram_take_the_shape_of_the_nearest(tmp_path):
+    mass = histogram(32).mass.numpy().copy()
+    mass[14:] = 1e-29
+    edges = np.arange(0.0, 65, 2)
+    lower, upper = (
+        np.broadcast_to(e[:, None], (32, 32)) for e in (edges[:-1], edges[1:])
+    )
+    np.save(tmp_path / "h.npy", np.stack([mass, lower, upper]))
+    model = load_noise_model(tmp_path / "h.npy")
+    mean, variance = model.moments(torch.tensor([25.0, 33.0]))
+    assert mean.tolist() == pytest.approx([25, 33], abs=0.3)
+    assert variance.sqrt().tolist() == pytest.approx([6, 6], abs=0.3)

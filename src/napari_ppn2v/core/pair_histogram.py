@@ -18,10 +18,11 @@ if TYPE_CHECKING:
 
 Limits = tuple[float | None, float | None]
 
-_ROW_STEP = 0.12  # noise standard deviations per row of signal...
+_ROW_STEP = 0.08  # noise standard deviations per row of signal...
 _COLUMN_STEP = 0.1  # ...and per column of observation
 _MOST_ROWS, _MOST_COLUMNS = 1024, 4096
 _FEWEST_PAIRS = 500
+_MOST_CLIPPED = 0.02  # share of observations at a limit that spoils their average
 
 
 @dataclass(frozen=True)
@@ -104,6 +105,9 @@ class PairHistogram:
         Photon-transfer line of the pairs.
     n_pairs
         Number of pairs used.
+    row_edges, column_edges
+        Edges (ADU) of the cells along signal and observation. The first and last
+        column also hold what a corrected observation has beyond them.
     """
 
     training: PairCells
@@ -114,6 +118,8 @@ class PairHistogram:
     cell: float
     transfer: PhotonTransfer
     n_pairs: int
+    row_edges: Floats
+    column_edges: Floats
 
 
 @dataclass(frozen=True)
@@ -129,7 +135,7 @@ class PairStatistics:
 
     def trimmed(self, low: float, high: float) -> PairStatistics:
         """Keep signals between two percentiles, and say what range that is."""
-        bounds = np.percentile(self.signal, [low, high])
+        bounds = self._unclipped_range(*np.percentile(self.signal, [low, high]))
         kept = (self.signal >= bounds[0]) & (self.signal <= bounds[1])
         if kept.sum() < min(_FEWEST_PAIRS, 0.5 * len(kept) + 1):
             raise BadData(
@@ -142,6 +148,28 @@ class PairStatistics:
             observation=self.observation[kept],
             signal_range=(float(bounds[0]), float(bounds[1])),
         )
+
+    def _unclipped_range(self, low: float, high: float) -> tuple[float, float]:
+        """Cut the range where a signal would be an average of clipped values.
+
+        Nothing is cut where less than half of the pairs would be left.
+        """
+        if self.limits == (None, None):
+            return low, high
+        inside = (self.signal >= low) & (self.signal <= high)
+        edges = np.unique(np.quantile(self.signal[inside], np.linspace(0, 1, 81)))
+        row = np.clip(np.searchsorted(edges, self.signal), 1, len(edges) - 1) - 1
+        count = np.maximum(np.bincount(row[inside], minlength=len(edges) - 1), 1)
+        is_spoilt = np.zeros(len(edges) - 1, bool)
+        for limit in self.limits:
+            if limit is not None:
+                at = inside & (self.observation == limit)
+                share = np.bincount(row[at], minlength=len(edges) - 1) / count
+                is_spoilt |= share > _MOST_CLIPPED
+        good = np.flatnonzero(~is_spoilt)
+        if len(good) < 2 or count[good].sum() < 0.5 * inside.sum():
+            return low, high
+        return float(edges[good[0]]), float(edges[good[-1] + 1])
 
 
 def photon_transfer(pairs: PairCells, limits: Limits = (None, None)) -> PhotonTransfer:
@@ -250,6 +278,8 @@ def accumulate(
         cell=statistics.cell,
         transfer=transfer,
         n_pairs=n_pairs,
+        row_edges=bins.row_edges(),
+        column_edges=bins.column_edges,
     )
 
 
@@ -280,8 +310,15 @@ class _Bins:
         edges = transfer.unstabilise(np.linspace(spread[0], spread[1], count + 1))
         if statistics.cell > 0:  # columns hold whole grey values
             edges = np.unique(np.rint(edges / statistics.cell)) * statistics.cell
+            edges = np.append(edges, edges[-1] + statistics.cell)
             edges = edges - 0.5 * statistics.cell
         return cls(transfer, low, high, n_rows, edges, statistics.limits)
+
+    def row_edges(self) -> Floats:
+        """Edges of the rows, ADU."""
+        bounds = self.transfer.stabilise(np.array([self.low, self.high]))
+        edges = np.linspace(bounds[0], bounds[1], self.n_rows + 1)
+        return self.transfer.unstabilise(edges)
 
     def index(self, signal: Floats, observation: Floats) -> NDArray[np.int64]:
         """Flat number of the cell of each pair; atoms have cells of their own."""

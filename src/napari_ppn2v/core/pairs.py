@@ -260,7 +260,7 @@ def _clipping_limits(
 ) -> tuple[float | None, float | None]:
     """Find the ends of the range where observations pile up: atoms left by clipping.
 
-    A pile is at least 30 pairs and 4 times what the neighbouring values hold each.
+    A pile is at least 30 pairs and 1.3 times what the neighbouring values hold each.
     Real distributions thin out toward their ends instead.
     """
     span = high - low
@@ -273,7 +273,7 @@ def _clipping_limits(
         reach = 4 * step if step else span / 64
         nearby = int(((inner > 0) & (inner <= reach)).sum())
         usual = nearby / 4 / max(step, 1.0) if step else min(nearby, 1)
-        found.append(limit if pile >= 30 and pile > 4 * usual else None)
+        found.append(limit if pile >= 30 and pile > 1.3 * usual else None)
     return found[0], found[1]
 
 

@@ -293,11 +293,24 @@ def _histogram_from_pn2v(
     if not (np.isfinite(content).all() and is_ascending and (mass >= 0).all()):
         raise _damaged(path, "its bins are not ascending or not finite")
     return HistogramModel(
-        mass,
+        mass if lower_edge else _filled_rows(mass),
         edges,
         edges,
         interpolation="lower-edge" if lower_edge else "centre",
     )
+
+
+def _filled_rows(mass: np.ndarray) -> np.ndarray:
+    """Give empty rows the shape of the nearest filled one, moved along the diagonal."""
+    filled = np.flatnonzero(mass.sum(axis=1) > 0.5)
+    result = mass.copy()
+    for row in np.flatnonzero(mass.sum(axis=1) <= 0.5) if len(filled) else ():
+        nearest = filled[np.abs(filled - row).argmin()]
+        columns = np.arange(mass.shape[1]) + nearest - row
+        inside = (columns >= 0) & (columns < mass.shape[1])
+        moved = np.where(inside, mass[nearest, columns * inside], 0.0)
+        result[row] = moved / moved.sum() if moved.sum() > 0 else mass[nearest]
+    return result
 
 
 def _read(path: Path) -> dict[str, np.ndarray] | np.ndarray:

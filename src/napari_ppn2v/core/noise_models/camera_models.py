@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from napari_ppn2v.core.pairs import PairHistogram
 
-_LOWEST_ELECTRONS = 0.01  # per pixel; darker signals only move the shape along
+_LOWEST_ELECTRONS = 0.002  # per pixel; darker signals only move the shape along
 _SMALLEST_READ_NOISE = 0.2  # cells; less cannot be told from rounding
 _MOST_CELLS = 6000  # for the fit, to bound its time
 
@@ -56,7 +56,7 @@ class _Density(Protocol):
 class _CountingCamera:
     """A camera that counts photons, with its exact likelihood behind a table.
 
-    Signals below the dark level (the offset plus 0.01 electrons) have no physical
+    Signals below the dark level (the offset plus 0.002 electrons) have no physical
     meaning; there the shape at the dark level moves along with the signal, which
     keeps the likelihood normalised and its gradient finite. Above the table the shape
     at its upper end does the same.
@@ -301,7 +301,7 @@ class _CameraSearch:
         settings: CameraFitSettings,
     ) -> None:
         self._type, self._pairs = model_type, pairs
-        self._cells = _thinned(pairs.training)
+        self._cells = _thinned(pairs)
         gain = pairs.transfer.slope / model_type.excess_noise_factor
         read_noise = settings.read_noise or max(0.5 * pairs.transfer.floor**0.5, 1e-6)
         offset = settings.offset
@@ -377,14 +377,12 @@ class _CameraSearch:
         return nll if np.isfinite(nll) else 1e6
 
 
-def _thinned(cells: PairCells) -> PairCells:
-    """Keep every k-th stretch of signals where there are very many cells.
+def _thinned(pairs: PairHistogram) -> PairCells:
+    """Keep every k-th row of signals where there are very many cells.
 
     Which cells stay depends on the signal alone, so p(x|s) is not biased.
     """
+    cells = pairs.training
     every = -(-len(cells) // _MOST_CELLS)
-    if every == 1:
-        return cells
-    rank = np.argsort(np.argsort(cells.signal, kind="stable"), kind="stable")
-    kept = (rank // 64) % every == 0
+    kept = np.searchsorted(pairs.row_edges, cells.signal) % every == 0
     return PairCells(cells.signal[kept], cells.observation[kept], cells.weight[kept])

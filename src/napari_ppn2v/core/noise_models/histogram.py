@@ -27,10 +27,10 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from napari_ppn2v.core.pair_histogram import PairCells, PairHistogram
+    from napari_ppn2v.core.pair_histogram import PairHistogram
 
 _EMPTY_DENSITY = 1e-30  # 1/ADU; far below any density that matters, finite as log
-_STEPS_PER_SD = (3.0, 5.0, 8.0)  # candidate bins per noise standard deviation
+_GROUPED_CELLS = (1, 2, 4)  # candidate widths of a bin, in cells of the pairs
 _PSEUDO_COUNTS = (3.0, 30.0, 300.0)  # candidate weights of the expectation, in pairs
 _OUTLIER_SHARE = 1e-3  # of the expectation that is broad, for outliers
 _REACH = 4.0  # noise sd by which the bins reach beyond the signals
@@ -299,12 +299,12 @@ def fit_histogram(
     settings = settings or HistogramSettings()
     check_pairs(pairs, "histogram")
     fixed = settings.n_bins is not None or settings.is_plain
-    steps: tuple[float | None, ...] = (None,) if fixed else _STEPS_PER_SD
+    groups: tuple[int | None, ...] = (None,) if fixed else _GROUPED_CELLS
     weights = (0.0,) if settings.is_plain else _PSEUDO_COUNTS
     best: HistogramModel | None = None
     best_nll, tried = np.inf, 0
-    for per_sd in steps:
-        counts = _Counts(pairs, settings, per_sd)
+    for group in groups:
+        counts = _Counts(pairs, settings, group)
         for weight in weights:
             model, tried = counts.model(weight), tried + 1
             nll = held_out_nll(model, pairs.held_out)
@@ -319,24 +319,27 @@ class _Counts:
     """Counts of the training pairs in one choice of bins."""
 
     def __init__(
-        self, pairs: PairHistogram, settings: HistogramSettings, per_sd: float | None
+        self, pairs: PairHistogram, settings: HistogramSettings, group: int | None
     ) -> None:
         self._pairs = pairs
-        self.signal_edges, self.observation_edges = _edges(pairs, settings, per_sd)
-        n_rows, n_columns = len(self.signal_edges) - 1, len(self.observation_edges) - 1
+        self.signal_edges, self.observation_edges = _edges(pairs, settings, group)
+        rows = _overlaps(pairs.row_edges, self.signal_edges)
+        columns = _overlaps(pairs.column_edges, self.observation_edges)
         cells = pairs.training
-        row = np.searchsorted(self.signal_edges, cells.signal, side="right") - 1
-        row = np.clip(row, 0, n_rows - 1)
+        row = _place(pairs.row_edges, cells.signal)
+        column = _place(pairs.column_edges, cells.observation)
         at_limit = [
             np.zeros(len(cells), bool) if limit is None else cells.observation == limit
             for limit in pairs.limits
         ]
+        n_rows = len(rows)
         self.atoms = np.stack(
-            [np.bincount(row[at], cells.weight[at], n_rows) for at in at_limit]
+            [np.bincount(row[at], cells.weight[at], n_rows) @ rows for at in at_limit]
         )
         free = ~(at_limit[0] | at_limit[1])
-        self.counts = np.zeros((n_rows, n_columns))
-        _deposit(self.counts, self.observation_edges, row[free], cells, free)
+        fine = np.zeros((n_rows, len(columns)))
+        np.add.at(fine, (row[free], column[free]), cells.weight[free])
+        self.counts = rows.T @ fine @ columns
 
     def model(self, weight: float) -> HistogramModel:
         """Normalise, with an expectation that weighs as much as `weight` pairs."""
@@ -376,30 +379,19 @@ class _Counts:
 
 
 def _edges(
-    pairs: PairHistogram, settings: HistogramSettings, per_sd: float | None
+    pairs: PairHistogram, settings: HistogramSettings, group: int | None
 ) -> tuple[np.ndarray, np.ndarray]:
     """Edges of rows and columns (ADU)."""
-    low, high = settings.data_range or pairs.observation_range
-    if per_sd is None:
+    if group is None:
         # The publication's bins: B x B of equal width over the data's range.
+        low, high = settings.data_range or pairs.observation_range
         edges = np.linspace(low, high, (settings.n_bins or 256) + 1)
         return edges, edges
-    transfer = pairs.transfer
-    start, end = transfer.stabilise(np.array(pairs.signal_range))
-    rows = np.linspace(start, end, max(4, int((end - start) * per_sd)) + 1)
-    signal_edges = transfer.unstabilise(rows)
-    first, last = pairs.observation_range
-    start, end = transfer.stabilise(np.array([first, last]))
-    columns = np.linspace(start, end, max(8, int((end - start) * per_sd)) + 1)
-    edges = transfer.unstabilise(columns)
-    if pairs.cell > 0:
-        edges = np.unique(np.rint(edges / pairs.cell)) * pairs.cell - 0.5 * pairs.cell
-        edges = np.append(edges, edges[-1] + pairs.cell)
-        return signal_edges, _within_limits(edges, pairs)
-    step = np.diff(edges)[[0, -1]]
-    edges[0] -= 0.5 * step[0]
-    edges[-1] += 0.5 * step[1]
-    return signal_edges, edges
+    rows, columns = (
+        np.append(edges[:-1][::group], edges[-1])
+        for edges in (pairs.row_edges, pairs.column_edges)
+    )
+    return rows, _within_limits(columns, pairs)
 
 
 def _within_limits(edges: np.ndarray, pairs: PairHistogram) -> np.ndarray:
@@ -413,17 +405,17 @@ def _within_limits(edges: np.ndarray, pairs: PairHistogram) -> np.ndarray:
     return edges
 
 
-def _deposit(
-    counts: np.ndarray,
-    edges: np.ndarray,
-    row: np.ndarray,
-    cells: PairCells,
-    chosen: np.ndarray,
-) -> None:
-    """Add cells to the columns that hold their observation."""
-    column = np.searchsorted(edges, cells.observation[chosen], side="right") - 1
-    column = np.clip(column, 0, counts.shape[1] - 1)
-    np.add.at(counts, (row, column), cells.weight[chosen])
+def _place(edges: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Bin of each value; beyond the ends, the first or last bin."""
+    place = np.searchsorted(edges, values, side="right") - 1
+    return np.clip(place, 0, len(edges) - 2)
+
+
+def _overlaps(source: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """Share of each source bin that falls into each target bin (sources, targets)."""
+    upper = np.minimum(source[1:, None], target[1:])
+    lower = np.maximum(source[:-1, None], target[:-1])
+    return np.maximum(upper - lower, 0) / np.diff(source)[:, None]
 
 
 def _smoothed(counts: np.ndarray) -> np.ndarray:

@@ -28,7 +28,8 @@ def log_normal_tail(z: Tensor) -> Tensor:
     near = torch.special.log_ndtr(z.clamp_min(-8.0))
     far = z.clamp_max(-8.0)
     # Asymptotic series (Abramowitz and Stegun 26.2.12), relative error below 1e-5.
-    series = torch.log1p(-1 / far**2 + 3 / far**4 - 15 / far**6)
+    small = (1 / far) ** 2
+    series = torch.log1p(small * (-1 + small * (3 - 15 * small)))
     tail = -0.5 * far**2 - torch.log(-far) - 0.5 * math.log(2 * math.pi) + series
     return torch.where(z < -8.0, tail, near)
 
