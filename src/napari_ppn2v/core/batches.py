@@ -17,6 +17,7 @@ from napari_ppn2v.core.blindspot import (
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from napari_ppn2v.core.noise_models.base import NoiseModel
     from napari_ppn2v.core.training_stack import TrainingStack
 
 VALIDATION_CROPS = 32
@@ -186,6 +187,50 @@ class ImagePairs:
         """Return batches whose targets are held-out pixels alone."""
         rng = np.random.default_rng(self.seed)
         return [_all_pixels(*fields) for fields in self.crops.held_out(rng)]
+
+
+class SyntheticObservations:
+    """Fresh observations of pseudo clean images, drawn from a noise model.
+
+    Every pixel is a target and no target is noisy: a step teaches far more than a
+    masked one, as far as the pseudo clean images are right.
+
+    Parameters
+    ----------
+    crops : of a training stack whose images are the pseudo clean images
+    noise_model : the observations are drawn from its p(x|s)
+    is_rounded : whether to round them, as a camera does
+    seed : of the fixed validation batches
+    """
+
+    def __init__(
+        self, crops: Crops, noise_model: NoiseModel, *, is_rounded: bool, seed: int
+    ) -> None:
+        self.crops, self.seed, self.is_rounded = crops, seed, is_rounded
+        self.noise_model = noise_model.to("cpu")
+
+    def draw(self, rng: np.random.Generator) -> Batch:
+        """Return a new batch, with new noise."""
+        clean, held_out = self.crops.draw(rng)
+        return _all_pixels(self._observe(clean, rng), clean, ~held_out)
+
+    def validation(self) -> list[Batch]:
+        """Return batches whose targets are held-out pixels alone."""
+        rng = np.random.default_rng(self.seed)
+        return [
+            _all_pixels(self._observe(clean, rng), clean, held_out)
+            for clean, held_out in self.crops.held_out(rng)
+        ]
+
+    def _observe(
+        self, clean: NDArray[np.float32], rng: np.random.Generator
+    ) -> NDArray[np.float32]:
+        import torch
+
+        generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
+        signal = torch.from_numpy(np.ascontiguousarray(clean))
+        observation = self.noise_model.sample(signal, generator).float().numpy()
+        return np.rint(observation) if self.is_rounded else observation
 
 
 def _all_pixels(

@@ -5,6 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from napari_ppn2v.core.inference import (
+    Blindness,
+    RegionEstimate,
+    estimate_image,
+    estimate_tile,
+)
 from napari_ppn2v.errors import BadSetting
 
 if TYPE_CHECKING:
@@ -12,9 +18,10 @@ if TYPE_CHECKING:
     import torch
     from numpy.typing import NDArray
 
-    from napari_ppn2v.core.inference import Blindness, RegionEstimate
+    from napari_ppn2v.core.networks import UNet
     from napari_ppn2v.core.noise_models.base import NoiseModel
     from napari_ppn2v.core.prior_network import PriorNetwork
+    from napari_ppn2v.core.tiling import Span
 
 
 @dataclass(frozen=True)
@@ -26,10 +33,13 @@ class Denoiser:
     model : network, prior and normalisation
     noise_model : None for plain Noise2Void
     training_blindness : how pixels were hidden in training
-    estimate : "mmse" or "prior-mean", what `result` returns
+    estimate : "refined", "mmse" or "prior-mean", what `result` returns
     is_blind : whether the network is kept from seeing the pixel it predicts
     reason : why these two were chosen, one sentence
     provenance : settings, data and versions, as JSON can hold them
+    refined : network that gives the MMSE estimate by itself, or None
+        Taught on synthetic observations of the denoised images; it sees every pixel
+        and needs no noise model at inference.
     """
 
     model: PriorNetwork
@@ -39,6 +49,7 @@ class Denoiser:
     is_blind: bool
     reason: str = ""
     provenance: dict[str, Any] = field(default_factory=dict)
+    refined: PriorNetwork | None = None
 
     @property
     def blindness(self) -> Blindness | None:
@@ -51,12 +62,60 @@ class Denoiser:
         return replace(
             self,
             model=self.model.to(device),
+            refined=None if self.refined is None else self.refined.to(device),
             noise_model=None if noise_model is None else noise_model.to(device),
         )
 
+    @property
+    def network(self) -> UNet:
+        """The feature network in use; its stride and halo drive the tiling."""
+        model = self.refined if self.estimate == "refined" else self.model
+        assert model is not None
+        return model.network
+
+    def estimate_tile(
+        self, observation: NDArray[np.float32], rows: Span, columns: Span
+    ) -> RegionEstimate:
+        """Denoise one tile; see `napari_ppn2v.core.inference.estimate_tile`."""
+        if self.estimate != "refined":
+            return estimate_tile(
+                self.model, self.noise_model, observation, rows, columns, self.blindness
+            )
+        assert self.refined is not None
+        found = estimate_tile(self.refined, None, observation, rows, columns, None)
+        return replace(found, mmse=found.prior_mean)
+
+    def estimate_image(self, image: NDArray[np.float32]) -> RegionEstimate:
+        """Denoise a whole image (Y, X) in memory; ADU."""
+        if self.estimate != "refined":
+            return estimate_image(self.model, self.noise_model, image, self.blindness)
+        assert self.refined is not None
+        found = estimate_image(self.refined, None, image, None)
+        return replace(found, mmse=found.prior_mean)
+
+    def require(self, estimate: str) -> None:
+        """Check that an estimate can be given.
+
+        Raises
+        ------
+        BadSetting  If what it needs is missing in this model.
+        """
+        require_estimate(estimate, self.noise_model)
+        if estimate == "mmse" and self.model.n_samples == 1:
+            raise BadSetting(
+                "This model predicts one value per pixel, not the samples that the "
+                "MMSE estimate is computed from. Choose 'refined' or 'prior-mean', or "
+                "train with method pn2v."
+            )
+        if estimate == "refined" and self.refined is None:
+            raise BadSetting(
+                "This model was trained without refinement. Choose 'mmse' or "
+                "'prior-mean', or train again with refinement rounds."
+            )
+
     def result(self, estimate: RegionEstimate) -> NDArray[np.float32]:
         """Return the part of an estimate that is the denoised image."""
-        if self.estimate == "mmse" and estimate.mmse is not None:
+        if self.estimate != "prior-mean" and estimate.mmse is not None:
             return estimate.mmse
         return estimate.prior_mean
 

@@ -16,7 +16,11 @@ from napari_ppn2v.core.blindspot import (
     replace_by_lottery,
     replace_by_mean,
 )
-from napari_ppn2v.core.posterior import Estimate, posterior_estimate, prior_mean
+from napari_ppn2v.core.posterior import (
+    posterior_estimate,
+    prior_mean,
+    prior_std,
+)
 from napari_ppn2v.core.prior_network import PriorNetwork, pixels
 from napari_ppn2v.core.tiling import Span, tiles
 
@@ -50,7 +54,8 @@ class Blindness:
 class RegionEstimate:
     """Estimates for one region, all (Y, X) float32 in ADU.
 
-    Without a noise model, `mmse` and `posterior_std` are None.
+    Without a noise model, `mmse` is None and `posterior_std` is that of the prior,
+    None for a prior of one sample.
     """
 
     prior_mean: NDArray[np.float32]
@@ -170,15 +175,20 @@ def _blind(
             x = slice((px - columns.keep_start) % box, None, box)
             kept = features[number : number + 1, :, rows.inner, columns.inner]
             seen = observation[rows.inner, columns.inner][y, x]
+            if not seen.size:
+                continue  # a narrow tile can lack a phase
             estimate = _estimate_pixels(
                 model, noise_model, pixels(kept[:, :, y, x]), seen.reshape(-1)
             )
             for whole, part in zip(parts, estimate, strict=True):
                 if part is not None:
                     whole[y, x] = part.reshape(seen.shape)
-    if noise_model is None:
-        return RegionEstimate(parts[0], None, None)
-    return RegionEstimate(*parts)
+    has_std = noise_model is not None or model.n_samples > 1
+    return RegionEstimate(
+        parts[0],
+        None if noise_model is None else parts[1],
+        parts[2] if has_std else None,
+    )
 
 
 def _hide(
@@ -225,11 +235,14 @@ def _estimate_pixels(
         some, x = features[first : first + size], seen[first : first + size]
         samples, log_weights = model.samples(some)
         if noise_model is None:
-            chunks.append((prior_mean(samples, log_weights),))
+            mean = prior_mean(samples, log_weights)
+            chunks.append((mean, prior_std(samples, log_weights, mean)))
         else:
             chunks.append(posterior_estimate(samples, log_weights, x, noise_model))
     joined = [torch.cat(part).cpu().numpy() for part in zip(*chunks, strict=True)]
-    return joined + [None] * (len(Estimate._fields) - len(joined))
+    if noise_model is not None:
+        return list(joined)
+    return [joined[0], None, joined[1] if model.n_samples > 1 else None]
 
 
 def _parts(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from napari_ppn2v.core.posterior import log_joint, prior_mean
+from napari_ppn2v.core.posterior import log_joint, prior_mean, prior_std
 
 if TYPE_CHECKING:
     from napari_ppn2v.core.noise_models.base import NoiseModel
@@ -27,6 +27,30 @@ def squared_error(scale: float) -> Objective:
 
     def loss(samples: Tensor, log_weights: Tensor, target: Tensor) -> Tensor:
         return ((prior_mean(samples, log_weights) - target) / scale).square()
+
+    return loss
+
+
+def mean_and_width(scale: float) -> Objective:
+    """Squared error of the mean, and the width that fits what error is left.
+
+    For a network that sees every pixel of an observation and is taught the signal,
+    the mean becomes the MMSE estimate and the width the posterior standard
+    deviation. The width is fitted by its Gaussian log-likelihood with the error held
+    fixed, so that it does not weigh on the mean.
+
+    Parameters
+    ----------
+    scale : standard deviation of the data, ADU
+    """
+
+    def loss(samples: Tensor, log_weights: Tensor, target: Tensor) -> Tensor:
+        mean = prior_mean(samples, log_weights)
+        error = ((mean - target) / scale).square()
+        width = prior_std(samples, log_weights, mean) / scale
+        fit = width.log() + 0.5 * error.detach() / width.square()
+        # a hundredth: the width learns fast, and should not crowd out the mean
+        return error + 0.01 * fit
 
     return loss
 

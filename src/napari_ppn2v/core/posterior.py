@@ -25,6 +25,12 @@ def prior_mean(samples: Tensor, log_weights: Tensor) -> Tensor:
     return (samples * log_weights.exp()).sum(dim=1)
 
 
+def prior_std(samples: Tensor, log_weights: Tensor, mean: Tensor) -> Tensor:
+    """Return the standard deviation of the prior around its mean, (P,)."""
+    deviations = (samples - mean[:, None]).square()
+    return (deviations * log_weights.exp()).sum(dim=1).sqrt()
+
+
 def log_joint(
     samples: Tensor, log_weights: Tensor, observation: Tensor, noise_model: NoiseModel
 ) -> Tensor:

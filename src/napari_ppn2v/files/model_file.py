@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 MODEL_SUFFIX = ".ppn2v"
 FORMAT = "napari-ppn2v model"
 SCHEMA = 1
-_WEIGHT, _NOISE = "weight/", "noise_model/"
+_WEIGHT, _REFINED, _NOISE = "weight/", "refined/", "noise_model/"
 _LARGEST_HEADER = 16_000_000  # bytes; provenance is kilobytes
 
 
@@ -42,10 +42,9 @@ def save_model(path: str | PathLike[str], denoiser: Denoiser) -> Path:
     """
     path = Path(path)
     model, noise_model = denoiser.model, denoiser.noise_model
-    arrays = {
-        _WEIGHT + name: value.detach().cpu().numpy()
-        for name, value in model.state_dict().items()
-    }
+    arrays = _weights_of(model, _WEIGHT)
+    if denoiser.refined is not None:
+        arrays |= _weights_of(denoiser.refined, _REFINED)
     plain: dict[str, Any] | None = None
     if noise_model is not None:
         state = noise_model.to("cpu").state()
@@ -55,11 +54,8 @@ def save_model(path: str | PathLike[str], denoiser: Denoiser) -> Path:
     header = {
         "format": FORMAT,
         "schema": SCHEMA,
-        "network_kind": model.network_kind,
-        "network": asdict(model.config),
-        "prior_kind": model.prior_kind,
-        "n_samples": model.n_samples,
-        "normalisation": asdict(model.normalisation),
+        "model": _description(model),
+        "refined": None if denoiser.refined is None else _description(denoiser.refined),
         "training_blindness": asdict(denoiser.training_blindness),
         "estimate": denoiser.estimate,
         "is_blind": denoiser.is_blind,
@@ -69,7 +65,7 @@ def save_model(path: str | PathLike[str], denoiser: Denoiser) -> Path:
     }
     content = np.frombuffer(json.dumps(header).encode(), dtype=np.uint8)
     with atomic_path(path) as temporary, temporary.open("wb") as file:
-        np.savez(file, header=content, **arrays)
+        np.savez(file, **{"header": content, **arrays})  # type: ignore[arg-type]
     return path
 
 
@@ -87,7 +83,10 @@ def load_model(path: str | PathLike[str]) -> Denoiser:
     header, arrays = _read(path)
     try:
         return Denoiser(
-            model=_model(header, arrays),
+            model=_model(header["model"], arrays, _WEIGHT),
+            refined=None
+            if header["refined"] is None
+            else _model(header["refined"], arrays, _REFINED),
             noise_model=_noise_model(header, arrays),
             training_blindness=Blindness(**header["training_blindness"]),
             estimate=str(header["estimate"]),
@@ -160,25 +159,44 @@ def _read(
     return header, arrays
 
 
-def _model(header: dict[str, Any], arrays: dict[str, NDArray]) -> PriorNetwork:
+def _description(model: PriorNetwork) -> dict[str, Any]:
+    return {
+        "network_kind": model.network_kind,
+        "network": asdict(model.config),
+        "prior_kind": model.prior_kind,
+        "n_samples": model.n_samples,
+        "normalisation": asdict(model.normalisation),
+    }
+
+
+def _weights_of(model: PriorNetwork, prefix: str) -> dict[str, NDArray]:
+    return {
+        prefix + name: value.detach().cpu().numpy()
+        for name, value in model.state_dict().items()
+    }
+
+
+def _model(
+    description: dict[str, Any], arrays: dict[str, NDArray], prefix: str
+) -> PriorNetwork:
     import torch
 
     from napari_ppn2v.core.networks import NETWORKS
     from napari_ppn2v.core.prior_network import Normalisation, PriorNetwork
 
-    _, config_type = NETWORKS[header["network_kind"]]
-    normal = header["normalisation"]
+    _, config_type = NETWORKS[description["network_kind"]]
+    normal = description["normalisation"]
     model = PriorNetwork(
-        config_type(**header["network"]),
-        header["prior_kind"],
-        int(header["n_samples"]),
+        config_type(**description["network"]),
+        description["prior_kind"],
+        int(description["n_samples"]),
         Normalisation(float(normal["mean"]), float(normal["std"])),
-        header["network_kind"],
+        description["network_kind"],
     )
     weights = {
-        name.removeprefix(_WEIGHT): torch.from_numpy(value)
+        name.removeprefix(prefix): torch.from_numpy(value)
         for name, value in arrays.items()
-        if name.startswith(_WEIGHT)
+        if name.startswith(prefix)
     }
     model.load_state_dict(weights)
     return model.eval()

@@ -128,10 +128,11 @@ class InferenceConfig:
     estimate: str = setting(
         "auto",
         label="Estimate",
-        help="'mmse': posterior mean of the signal given prior and observation. "
-        "'prior-mean': mean of the prior alone. 'auto': whichever comes closer on "
-        "observations simulated from the denoised image with the noise model.",
-        choices=("auto", "mmse", "prior-mean"),
+        help="'mmse': posterior mean of the signal, computed from prior and "
+        "observation. 'refined': posterior mean, learnt on synthetic observations. "
+        "'prior-mean': mean of the prior alone. 'auto': the one of lowest expected "
+        "error under the noise model.",
+        choices=("auto", "refined", "mmse", "prior-mean"),
     )
     blind: str = setting(
         "auto",
@@ -159,6 +160,9 @@ class InferenceConfig:
         check_settings(self)
 
 
+METHODS = ("n2v", "pn2v", "refined")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunConfig:
     """Settings of a whole run, from noisy frames to denoised frames."""
@@ -166,9 +170,11 @@ class RunConfig:
     method: str = setting(
         "pn2v",
         label="Method",
-        help="'pn2v': Probabilistic Noise2Void, with a noise model. 'n2v': "
-        "Noise2Void, without.",
-        choices=("pn2v", "n2v"),
+        help="'n2v': Noise2Void, without a noise model. 'pn2v': Probabilistic "
+        "Noise2Void, the MMSE estimate computed from prior and noise model. "
+        "'refined': the MMSE estimate learnt on synthetic observations, which the "
+        "noise model draws from the Noise2Void result.",
+        choices=METHODS,
     )
     preset: str = setting(
         "balanced", label="Preset", help="Named settings this run started from."
@@ -190,6 +196,15 @@ class RunConfig:
         help="Make the pseudo ground truth of the bootstrap without looking at the "
         "pixel itself.",
     )
+    n_refinements: int = setting(
+        2,
+        label="Refinement rounds",
+        help="Rounds in which the network is taught on synthetic observations of its "
+        "own denoised images (method 'refined').",
+        minimum=1,
+        maximum=10,
+    )
+    refinement: TrainingConfig = field(default_factory=TrainingConfig)
     inference: InferenceConfig = field(default_factory=InferenceConfig)
     seed: int = setting(
         0,
@@ -202,25 +217,39 @@ class RunConfig:
     def __post_init__(self) -> None:
         check_settings(self)
 
-    def with_steps(self, n_steps: int) -> RunConfig:
-        """Return the same settings with `n_steps` in all.
+    @property
+    def stages(self) -> dict[str, TrainingConfig]:
+        """The trainings that a bootstrapped run goes through, in order."""
+        stages = {"n2v": self.pretraining}
+        if self.method == "pn2v":
+            stages["pn2v"] = self.training
+        elif self.method == "refined":
+            for number in range(1, self.n_refinements + 1):
+                stages[f"refinement {number}"] = self.refinement
+        return stages
 
-        Pretraining gets its preset's share of them where there is any.
+    @property
+    def n_steps(self) -> int:
+        """Training steps of a bootstrapped run in all."""
+        return sum(config.n_steps for config in self.stages.values())
+
+    def with_steps(self, n_steps: int) -> RunConfig:
+        """Return the same settings with about `n_steps` in all.
+
+        Each training keeps its share of them.
         """
-        before, after = self.pretraining.n_steps, self.training.n_steps
-        if self.method == "n2v":
-            return replace(self, pretraining=_steps(self.pretraining, n_steps))
-        share = before / (before + after)
-        first = max(1, round(n_steps * share))
+        scale = n_steps / self.n_steps
         return replace(
             self,
-            pretraining=_steps(self.pretraining, first),
-            training=_steps(self.training, max(1, n_steps - first)),
+            pretraining=_scaled(self.pretraining, scale),
+            training=_scaled(self.training, scale),
+            refinement=_scaled(self.refinement, scale),
         )
 
 
-def _steps(config: TrainingConfig, n_steps: int) -> TrainingConfig:
-    """Set the number of steps; validations keep their number, about twenty."""
+def _scaled(config: TrainingConfig, scale: float) -> TrainingConfig:
+    """Scale the number of steps; validations keep their number, about twenty."""
+    n_steps = max(1, round(config.n_steps * scale))
     return replace(
         config, n_steps=n_steps, steps_per_validation=max(1, min(200, n_steps // 20))
     )

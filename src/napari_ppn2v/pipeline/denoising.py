@@ -7,16 +7,13 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from napari_ppn2v.core.inference import RegionEstimate, estimate_tile
+from napari_ppn2v.core.inference import RegionEstimate
 from napari_ppn2v.core.tiling import Span, tiles
 from napari_ppn2v.errors import OutOfMemory
 from napari_ppn2v.events import FrameDenoised, Notice, StepDone
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
-
-    import numpy as np
-    from numpy.typing import NDArray
 
     from napari_ppn2v.core.denoiser import Denoiser
     from napari_ppn2v.core.frames import Frames
@@ -53,7 +50,7 @@ def denoise_frames(
     ------
     OutOfMemory  If even the smallest tiles do not fit.
     """
-    network = denoiser.model.network
+    network = denoiser.network
     for index in range(len(frames)):
         todo = list(tiles(frames.shape, tile_size, network.halo, network.stride))
         done = 0
@@ -63,7 +60,7 @@ def denoise_frames(
             rows, columns = todo[done]
             observation = frames.region(index, rows.read, columns.read)
             try:
-                estimate = _estimate(denoiser, observation, rows, columns)
+                estimate = denoiser.estimate_tile(observation, rows, columns)
             except (RuntimeError, MemoryError) as error:
                 tile_size = _smaller(tile_size, error)
                 yield Notice(
@@ -78,19 +75,6 @@ def denoise_frames(
             yield StepDone("denoise", done, len(todo))
         yield FrameDenoised(index, len(frames))
     return len(frames)
-
-
-def _estimate(
-    denoiser: Denoiser, observation: NDArray[np.float32], rows: Span, columns: Span
-) -> RegionEstimate:
-    return estimate_tile(
-        denoiser.model,
-        denoiser.noise_model,
-        observation,
-        rows,
-        columns,
-        denoiser.blindness,
-    )
 
 
 def _smaller(tile_size: int, error: BaseException) -> int:
@@ -118,7 +102,7 @@ def _left(
     denoiser: Denoiser,
 ) -> Iterator[tuple[Span, Span]]:
     """Smaller tiles for what the larger ones have not yet covered."""
-    network = denoiser.model.network
+    network = denoiser.network
     missing = [(rows.keep, columns.keep) for rows, columns in todo]
     for rows, columns in tiles(shape, tile_size, network.halo, network.stride):
         if any(_overlap(rows, r) and _overlap(columns, c) for r, c in missing):

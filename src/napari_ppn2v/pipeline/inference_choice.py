@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
-from napari_ppn2v.core.inference import Blindness, RegionEstimate, estimate_image
 from napari_ppn2v.core.risk import Risk, estimated_risk
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from napari_ppn2v.core.denoiser import Denoiser
+    from napari_ppn2v.core.inference import RegionEstimate
     from napari_ppn2v.core.noise_models.base import NoiseModel
-    from napari_ppn2v.core.prior_network import PriorNetwork
 
 CROP = 256
 MAX_CROPS = 12
 WORDS = {
+    ("refined", False): "refined MMSE",
     ("prior-mean", False): "prior mean in one pass",
     ("prior-mean", True): "blind prior mean",
     ("mmse", False): "MMSE in one pass",
@@ -41,22 +42,19 @@ class InferenceChoice:
 
 
 def choose_inference(
-    model: PriorNetwork,
-    noise_model: NoiseModel,
+    denoiser: Denoiser,
     images: list[NDArray[np.float32]],
-    blindness: Blindness,
+    options: list[tuple[str, bool]],
     *,
-    estimates: tuple[str, ...] = ("prior-mean", "mmse"),
-    blind: tuple[bool, ...] = (False, True),
     seed: int,
 ) -> InferenceChoice:
     """Compare estimates on real crops by their risk under the noise model.
 
     Parameters
     ----------
+    denoiser : with a noise model
     images : (Y, X) each, ADU; at most 12 crops of 256² are looked at
-    blindness : how pixels were hidden in training
-    estimates, blind : what may be chosen
+    options : the (estimate, is_blind) that may be chosen
     seed : of the crops and the simulated observations
 
     Notes
@@ -65,22 +63,21 @@ def choose_inference(
     variance 1 % too small makes estimates that use the observation itself look
     better by 2 % of their covariance with it.
     """
-    rng = np.random.default_rng(seed)
-    crops = _crops(images, rng)
+    noise_model = denoiser.noise_model
+    assert noise_model is not None
     generator = torch.Generator().manual_seed(seed)
-    outcomes: dict[tuple[str, bool], list[NDArray]] = {}
-    for crop in crops:
-        first = estimate_image(model, None, crop, None).prior_mean
-        simulated, variance = _simulate(noise_model, first, generator)
-        for is_blind in blind:
-            hide = blindness if is_blind else None
-            real = estimate_image(model, noise_model, crop, hide)
-            again = estimate_image(model, noise_model, simulated, hide)
-            for name in estimates:
-                fields = (_pick(real, name), crop, _pick(again, name), simulated)
-                outcomes.setdefault((name, is_blind), []).append(
-                    np.stack([*fields, first, variance]).reshape(6, -1)
-                )
+    ways = {
+        (name, blind): replace(denoiser, estimate=name, is_blind=blind)
+        for name, blind in options
+    }
+    outcomes: dict[tuple[str, bool], list[NDArray]] = {key: [] for key in options}
+    for crop in _crops(images, np.random.default_rng(seed)):
+        results = _results(ways, crop)
+        signal = results[options[0]]
+        simulated, variance = _simulate(noise_model, signal, generator)
+        for key, again in _results(ways, simulated).items():
+            fields = [results[key], crop, again, simulated, signal, variance]
+            outcomes[key].append(np.stack(fields).reshape(6, -1))
     risks = {
         key: estimated_risk(*np.concatenate(parts, axis=1))
         for key, parts in outcomes.items()
@@ -95,6 +92,20 @@ def choose_inference(
         f"(root mean square in grey values: {figures})"
     )
     return InferenceChoice(*best, reason, risks)
+
+
+def _results(
+    ways: dict[tuple[str, bool], Denoiser], image: NDArray[np.float32]
+) -> dict[tuple[str, bool], NDArray[np.float32]]:
+    """Denoise in each way; what several ways share is computed once."""
+    estimates: dict[tuple[bool, bool], RegionEstimate] = {}
+    results = {}
+    for (name, is_blind), way in ways.items():
+        shared = (name == "refined", is_blind)
+        if shared not in estimates:
+            estimates[shared] = way.estimate_image(image)
+        results[name, is_blind] = way.result(estimates[shared])
+    return results
 
 
 def _crops(
@@ -120,9 +131,3 @@ def _simulate(
     observation = on_cpu.sample(clean, generator)
     _, variance = on_cpu.moments(clean)
     return observation.float().numpy(), variance.float().numpy()
-
-
-def _pick(estimate: RegionEstimate, name: str) -> NDArray[np.float32]:
-    if name == "mmse" and estimate.mmse is not None:
-        return estimate.mmse
-    return estimate.prior_mean

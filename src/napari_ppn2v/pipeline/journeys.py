@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from scipy.ndimage import uniform_filter
 
 from napari_ppn2v.core.batches import Crops, MaskedObservations
 from napari_ppn2v.core.denoiser import Denoiser, require_estimate
@@ -27,6 +28,7 @@ from napari_ppn2v.events import (
     StepDone,
 )
 from napari_ppn2v.pipeline.inference_choice import choose_inference
+from napari_ppn2v.pipeline.refinement import refine
 from napari_ppn2v.pipeline.training import CheckpointStore, CurvePoint, train_prior
 
 if TYPE_CHECKING:
@@ -36,11 +38,18 @@ if TYPE_CHECKING:
 
     from napari_ppn2v.core.noise_models.base import NoiseModel
     from napari_ppn2v.events import Event
-    from napari_ppn2v.pipeline.config import RunConfig, TrainingConfig
+    from napari_ppn2v.pipeline.config import (
+        InferenceConfig,
+        RunConfig,
+        TrainingConfig,
+    )
     from napari_ppn2v.pipeline.training import TrainedPrior
     from napari_ppn2v.stop import StopToken
 
 PSEUDO_GROUND_TRUTH_PIXELS = 4_000_000
+ROUGH_SIGNAL_SIDE = 5  # pixels
+RANGE_MARGIN = 0.02  # of the fitted range
+WORTH_A_WARNING = 0.001  # share of the pixels
 SMALLEST_SIDE = 16  # pixels; below, hardly a pixel has surroundings
 
 Checkpoints = Callable[[str], CheckpointStore | None]
@@ -213,15 +222,23 @@ def train_denoiser(
     noise_model = (
         noise_source.model if isinstance(noise_source, GivenNoiseModel) else fit.model  # type: ignore[union-attr]
     )
-    yield from _warn_of_range(stack, noise_model)
-    trained = yield from _train_pn2v(run, noise_model, n2v)
-    denoiser = yield from _choose(run, trained.model, noise_model)
-    return TrainedRun(denoiser, run.curves, fit, pairs, trained.is_stopped, run.seconds)
+    if not isinstance(noise_source, Bootstrap):
+        yield from _warn_of_range(stack, noise_model)
+    refined = None
+    if config.method == "pn2v":
+        trained = yield from _train_pn2v(run, noise_model, n2v)
+        is_stopped = trained.is_stopped
+    else:
+        assert n2v is not None
+        trained = n2v
+        refined, is_stopped = yield from _refine(run, n2v, noise_model)
+    denoiser = yield from _choose(run, trained.model, refined, noise_model)
+    return TrainedRun(denoiser, run.curves, fit, pairs, is_stopped, run.seconds)
 
 
 def _needs_n2v(config: RunConfig, noise_source: NoiseSource) -> bool:
     return (
-        config.method == "n2v"
+        config.method != "pn2v"
         or config.starts_from_n2v
         or isinstance(noise_source, Bootstrap)
     )
@@ -316,18 +333,21 @@ def _warn_of_range(
 ) -> Generator[Event, None, None]:
     """Say how much of the data lies outside the signals that the fit has seen."""
     low, high = noise_model.signal_range
-    outside = sum(int(((im < low) | (im > high)).sum()) for im in stack.images)
-    # observations spread further than signals: only a gross misfit is worth a word
-    smooth_low = min(float(np.percentile(im, 1)) for im in stack.images)
-    smooth_high = max(float(np.percentile(im, 99)) for im in stack.images)
-    if smooth_high <= high and smooth_low >= low - 0.25 * (high - low):
-        return
+    # a local mean is signal enough to compare ranges with: single observations
+    # spread far beyond the signals they come from
+    rough = [uniform_filter(image, ROUGH_SIGNAL_SIDE) for image in stack.images]
+    margin = RANGE_MARGIN * (high - low)
+    outside = sum(int(((r < low - margin) | (r > high + margin)).sum()) for r in rough)
     share = outside / stack.n_pixels
+    if share < WORTH_A_WARNING:
+        return
+    reach = (min(float(r.min()) for r in rough), max(float(r.max()) for r in rough))
     yield Notice(
         f"The noise model was fitted for signals from {low:.4g} to {high:.4g} grey "
-        f"values; {share:.1%} of the pixels lie outside, up to {smooth_high:.4g}. "
-        "There it is extrapolated. Record a brighter calibration, or estimate the "
-        "noise model from this image, if bright regions matter.",
+        f"values, but the image reaches from {reach[0]:.4g} to {reach[1]:.4g}: "
+        f"{share:.1%} of its pixels lie outside. There the noise model is "
+        "extrapolated. Record a calibration that covers the image, or estimate the "
+        "noise model from the image itself.",
         is_warning=True,
     )
 
@@ -357,6 +377,39 @@ def _train_pn2v(
     return trained
 
 
+def _refine(
+    run: _Run, trained: TrainedPrior, noise_model: NoiseModel
+) -> Generator[Event, None, tuple[PriorNetwork | None, bool]]:
+    """Refine round after round; the last whole round counts.
+
+    A round that was stopped in its middle, at a high learning rate, can be worse than
+    what it started from.
+    """
+    current, refined = trained, None
+    are_whole = all(bool((im == np.rint(im)).all()) for im in run.stack.images)
+    for number in range(1, run.config.n_refinements + 1):
+        if current.is_stopped:
+            break
+        began, stage = time.perf_counter(), f"refinement {number}"
+        yield StageStarted(stage, run.config.refinement.n_steps)
+        current = yield from refine(
+            current.model,
+            noise_model,
+            run.stack,
+            run.config.refinement,
+            stage=stage,
+            seed=run.config.seed + 1 + number,
+            is_rounded=are_whole,
+            stop=run.stop,
+            checkpoint=run.checkpoints(stage),
+        )
+        run.curves[stage] = current.curve
+        if not current.is_stopped:
+            refined = current.model
+        yield _finished(run, stage, began)
+    return refined, current.is_stopped
+
+
 def start_from(model: PriorNetwork, trained: PriorNetwork) -> None:
     """Give a PN2V network the weights of a trained Noise2Void, in place."""
     model.network.load_state_dict(trained.network.state_dict())
@@ -366,31 +419,28 @@ def start_from(model: PriorNetwork, trained: PriorNetwork) -> None:
 
 
 def _choose(
-    run: _Run, model: PriorNetwork, noise_model: NoiseModel
+    run: _Run,
+    model: PriorNetwork,
+    refined: PriorNetwork | None,
+    noise_model: NoiseModel,
 ) -> Generator[Event, None, Denoiser]:
     inference = run.config.inference
-    estimates = (
-        ("prior-mean", "mmse")
-        if inference.estimate == "auto"
-        else (inference.estimate,)
-    )
-    blind = {"auto": (False, True), "no": (False,), "yes": (True,)}[inference.blind]
+    options = _options(inference, model, refined)
+    estimate, is_blind = options[0]
     denoiser = Denoiser(
-        model, noise_model, run.blindness, estimates[-1], blind[-1], "as asked for"
+        model,
+        noise_model,
+        run.blindness,
+        estimate,
+        is_blind,
+        "as asked for",
+        refined=refined,
     )
-    if len(estimates) == len(blind) == 1 or run.stop.is_stopped:
+    if len(options) == 1 or run.stop.is_stopped:
         return denoiser
     began = time.perf_counter()
     yield StageStarted("inference choice", 0)
-    choice = choose_inference(
-        model,
-        noise_model,
-        run.stack.images,
-        run.blindness,
-        estimates=estimates,
-        blind=blind,
-        seed=run.config.seed,
-    )
+    choice = choose_inference(denoiser, run.stack.images, options, seed=run.config.seed)
     yield Notice(f"Estimate used: {choice.reason}.")
     yield _finished(run, "inference choice", began)
     return replace(
@@ -399,6 +449,20 @@ def _choose(
         is_blind=choice.is_blind,
         reason=choice.reason,
     )
+
+
+def _options(
+    inference: InferenceConfig, model: PriorNetwork, refined: PriorNetwork | None
+) -> list[tuple[str, bool]]:
+    """List what may be chosen, the one to use without comparison first."""
+    passes = {"auto": [False, True], "no": [False], "yes": [True]}[inference.blind]
+    computed = ["mmse", "prior-mean"] if model.n_samples > 1 else ["prior-mean"]
+    if inference.estimate in computed:
+        computed = [inference.estimate]
+    options = [(name, is_blind) for name in computed for is_blind in passes]
+    if refined is None or inference.estimate == "prior-mean":
+        return options
+    return [("refined", False)] + (options if inference.estimate == "auto" else [])
 
 
 def _finished(run: _Run, stage: str, began: float) -> StageFinished:

@@ -22,8 +22,9 @@ if TYPE_CHECKING:
 def _ours(name: str, n_steps: int) -> RunConfig:
     config = RunConfig(
         preset=name,
-        pretraining=TrainingConfig(learning_rate=3e-3),
-        training=TrainingConfig(learning_rate=2e-3),
+        pretraining=TrainingConfig(learning_rate=3e-3, n_steps=300),
+        training=TrainingConfig(learning_rate=2e-3, n_steps=300),
+        refinement=TrainingConfig(learning_rate=2e-3, n_steps=200),
     )
     return config.with_steps(n_steps)
 
@@ -115,9 +116,16 @@ def preset(name: str, *, method: str | None = None, seed: int = 0) -> RunConfig:
     config = replace(_PRESETS[name](), seed=seed)
     if method is None or method == config.method:
         return config
+    if name.startswith("paper-") and method == "refined":
+        raise BadSetting(
+            "The papers know no refinement. Choose method 'n2v' or 'pn2v', or a preset "
+            "of ours: fast, balanced or thorough."
+        )
     estimate = "prior-mean" if method == "n2v" else "auto"
-    total = config.pretraining.n_steps + config.training.n_steps
-    config = replace(
+    changed = replace(
         config, method=method, inference=replace(config.inference, estimate=estimate)
     )
-    return config.with_steps(total) if config.starts_from_n2v else config
+    if name.startswith("paper-"):
+        return changed
+    # as much training as the preset's own method gets
+    return changed.with_steps(config.n_steps)

@@ -1,0 +1,113 @@
+"""Refinement: a network taught on synthetic observations of the denoised images.
+
+With a noise model, endless training data can be made: the current estimate of all
+frames serves as pseudo clean images, fresh observations of them are drawn in every
+batch, and a network that sees every pixel learns to undo the noise, without masks. Its
+output is the posterior mean of the signal, learnt instead of computed; each round
+starts from better pseudo clean images than the one before.
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from napari_ppn2v.core.batches import Crops, SyntheticObservations
+from napari_ppn2v.core.inference import estimate_image
+from napari_ppn2v.core.objectives import mean_and_width
+from napari_ppn2v.core.prior_network import PriorNetwork
+from napari_ppn2v.core.training_stack import TrainingStack
+from napari_ppn2v.pipeline.training import train_prior
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+    from napari_ppn2v.core.noise_models.base import NoiseModel
+    from napari_ppn2v.events import Event
+    from napari_ppn2v.pipeline.config import TrainingConfig
+    from napari_ppn2v.pipeline.training import CheckpointStore, TrainedPrior
+    from napari_ppn2v.stop import StopToken
+
+N_NODES = 8
+PSEUDO_CLEAN_PIXELS = 24_000_000
+
+
+def refine(
+    model: PriorNetwork,
+    noise_model: NoiseModel,
+    stack: TrainingStack,
+    config: TrainingConfig,
+    *,
+    stage: str,
+    seed: int,
+    is_rounded: bool,
+    stop: StopToken,
+    checkpoint: CheckpointStore | None,
+) -> Generator[Event, None, TrainedPrior]:
+    """Do one round of refinement; `model` stays as it is.
+
+    Parameters
+    ----------
+    model : its prior means, in one pass, are the pseudo clean images
+    noise_model : observations are drawn from it
+    stack : the noisy training images; held-out regions stay held out
+    config : of the training; masks and replacement do not matter here
+    is_rounded : whether the observations are whole numbers
+    others : as for `train_prior`
+
+    Returns
+    -------
+    TrainedPrior
+        Whose mean is the MMSE estimate and whose width the posterior standard
+        deviation, both in one pass and without a noise model.
+    """
+    clean = _pseudo_clean(model, stack, seed)
+    smallest = min(min(image.shape) for image in clean.images)
+    stride = model.network.stride
+    size = min(config.patch_size, smallest) // stride * stride
+    source = SyntheticObservations(
+        Crops(clean, size, config.batch_size),
+        noise_model,
+        is_rounded=is_rounded,
+        seed=seed,
+    )
+    return (
+        yield from train_prior(
+            _start(model),
+            source,
+            mean_and_width(model.normalisation.std),
+            config,
+            stage=stage,
+            seed=seed,
+            stop=stop,
+            checkpoint=checkpoint,
+        )
+    )
+
+
+def _start(model: PriorNetwork) -> PriorNetwork:
+    """Return a copy with mean and width as outputs."""
+    if model.prior_kind == "gaussian":
+        return copy.deepcopy(model)
+    started = PriorNetwork(
+        model.config, "gaussian", N_NODES, model.normalisation, model.network_kind
+    )
+    started.network.load_state_dict(model.network.state_dict())
+    started.prior.start_from(model.prior)
+    return started.to(model.device)
+
+
+def _pseudo_clean(
+    model: PriorNetwork, stack: TrainingStack, seed: int
+) -> TrainingStack:
+    order = np.random.default_rng(seed).permutation(len(stack.images))
+    sizes = np.cumsum([stack.images[i].size for i in order])
+    enough = int(np.searchsorted(sizes, PSEUDO_CLEAN_PIXELS)) + 1
+    chosen = sorted(order[:enough])
+    images = [
+        estimate_image(model, None, stack.images[index], None).prior_mean
+        for index in chosen
+    ]
+    return TrainingStack(images, [stack.held_out[index] for index in chosen])
