@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from napari_ppn2v.core.denoiser import Denoiser, require_estimate
+from napari_ppn2v.core.denoiser import Denoiser  # noqa: TC001 - documented field
 from napari_ppn2v.core.devices import choose_device, describe_device, threads
 from napari_ppn2v.errors import BadFile, BadSetting
 from napari_ppn2v.events import Notice, StageFinished, StageStarted
@@ -154,9 +154,9 @@ def _denoiser(request: ApplyRequest, channel: int) -> Denoiser:
     denoiser = load_model(model_files(request.model, (channel,))[channel])
     wanted = request.inference
     if wanted.posterior_std:
-        require_estimate("mmse", denoiser.noise_model)
+        denoiser.require("mmse")
     if wanted.estimate != "auto":
-        require_estimate(wanted.estimate, denoiser.noise_model)
+        denoiser.require(wanted.estimate)
         denoiser = replace(
             denoiser,
             estimate=wanted.estimate,

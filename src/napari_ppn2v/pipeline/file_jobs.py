@@ -382,17 +382,10 @@ def _settled_config(job: _Job) -> Generator[Event, None, RunConfig]:
             f"{' for each channel' if len(job.images[0].channels) > 1 else ''}. Repeat "
             f"exactly this with --steps {steps}."
         )
-    job.record["steps"] = total_steps(config)
+    job.record["steps"] = config.n_steps
     job.record["settings"] = asdict(config)
     job.save(RUNNING)
     return config
-
-
-def total_steps(config: RunConfig) -> int:
-    """Training steps of all stages together."""
-    if config.method == "n2v":
-        return config.pretraining.n_steps
-    return config.pretraining.n_steps + config.training.n_steps
 
 
 def _train_channels(job: _Job, config: RunConfig) -> Generator[Event, None, None]:

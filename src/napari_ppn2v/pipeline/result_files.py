@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_ppn2v.core.denoiser import require_estimate
 from napari_ppn2v.errors import BadSetting
 from napari_ppn2v.events import FrameDenoised, Notice
 from napari_ppn2v.files.results import ResultWriter
@@ -93,7 +92,7 @@ def denoise_to_file(
     """
     if target.posterior_std is not None:
         for denoiser in denoisers:
-            require_estimate("mmse", denoiser.noise_model)
+            denoiser.require("mmse")
     try:
         with ExitStack() as stack:
             writer = stack.enter_context(
@@ -127,26 +126,46 @@ def _denoise_channel(
 ) -> Generator[Event, None, None]:
     frames = image.frames[number]
     writer, uncertainty = writers
+    is_refined = denoiser.estimate == "refined"
 
     def sink(index: int, rows: slice, columns: slice, estimate: RegionEstimate) -> None:
         block = denoiser.result(estimate)
         writer.write(index, rows, columns, block, channel=number)
-        if uncertainty is not None and estimate.posterior_std is not None:
-            spread = estimate.posterior_std
-            uncertainty.write(index, rows, columns, spread, channel=number)
+        if uncertainty is not None and not is_refined:
+            std_sink(index, rows, columns, estimate)
+
+    def std_sink(
+        index: int, rows: slice, columns: slice, estimate: RegionEstimate
+    ) -> None:
+        assert uncertainty is not None
+        assert estimate.posterior_std is not None
+        spread = estimate.posterior_std
+        uncertainty.write(index, rows, columns, spread, channel=number)
 
     job = denoise_frames(denoiser, frames, sink, tile_size=tile_size, stop=stop)
     total = len(frames) * len(image.frames)
-    while True:
-        try:
-            event = next(job)
-        except StopIteration as end:
-            if end.value < len(frames):
-                raise _StoppedEarly from None
-            return
+    for event in _to_the_end(job, len(frames)):
         if isinstance(event, FrameDenoised):
             event = FrameDenoised(number * len(frames) + event.index, total)
         yield event
+    if uncertainty is not None and is_refined:
+        # a refined network gives the mean alone; its prior and noise model the spread
+        spreading = replace(denoiser, estimate="mmse")
+        job = denoise_frames(
+            spreading, frames, std_sink, tile_size=tile_size, stop=stop
+        )
+        for event in _to_the_end(job, len(frames)):
+            if isinstance(event, Notice):
+                yield event
+
+
+def _to_the_end(
+    job: Generator[Event, None, int], n_frames: int
+) -> Generator[Event, None, None]:
+    """Pass the events on, and leave the writers if the job was stopped."""
+    done = yield from job
+    if done < n_frames:
+        raise _StoppedEarly
 
 
 def _writer(

@@ -94,7 +94,7 @@ class RunFolder:
 
     def checkpoint(self, stage: str, tag: str = "") -> Path:
         """Name of the training state of one stage of one channel."""
-        return self.file(f"checkpoint_{stage}", ".pt", tag)
+        return self.file(f"checkpoint_{stage.replace(' ', '_')}", ".pt", tag)
 
     def read_record(self) -> dict[str, Any] | None:
         """Return what is recorded of an earlier run, None if there was none.
