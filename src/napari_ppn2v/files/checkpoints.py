@@ -49,8 +49,9 @@ class FileCheckpoint:
         """
         import torch
 
-        with atomic_path(self.path) as temporary:
-            torch.save(state, temporary)
+        # a path would lend the archive its name, and not every name is allowed there
+        with atomic_path(self.path) as temporary, temporary.open("wb") as file:
+            torch.save(state, file)
         self._last = time.monotonic()
 
     def load(self) -> dict[str, Any] | None:

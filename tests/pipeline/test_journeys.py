@@ -1,0 +1,229 @@
+"""From noisy frames to a denoiser that comes closer to the truth than they are."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from napari_ppn2v.core.frames import as_frames
+from napari_ppn2v.core.inference import Blindness
+from napari_ppn2v.core.noise_models.fitting import NoiseModelConfig
+from napari_ppn2v.errors import BadData, BadSetting
+from napari_ppn2v.events import (
+    NoiseModelFitted,
+    Notice,
+    StageFinished,
+    StageStarted,
+    StepDone,
+    collect,
+    drain,
+)
+from napari_ppn2v.files.checkpoints import FileCheckpoint
+from napari_ppn2v.pipeline.journeys import (
+    Bootstrap,
+    Calibration,
+    GivenNoiseModel,
+    train_denoiser,
+)
+from napari_ppn2v.pipeline.presets import PRESET_NAMES, preset
+from napari_ppn2v.stop import StopToken
+
+CPU = torch.device("cpu")
+
+
+def journey(sample, config, source=None, **options):
+    return train_denoiser(
+        [sample.frames],
+        config,
+        source or Bootstrap(),
+        device=CPU,
+        stop=options.pop("stop", StopToken()),
+        **options,
+    )
+
+
+def gain(denoiser, sample):
+    """PSNR gained over the observation, dB."""
+    images = [im.astype(np.float32) for im in sample.observation]
+    results = [denoiser.result(denoiser.estimate_image(image)) for image in images]
+    before = np.mean((np.stack(images) - sample.truth) ** 2)
+    return 10 * np.log10(before / np.mean((np.stack(results) - sample.truth) ** 2))
+
+
+@pytest.fixture
+def gmm(quick):
+    """The quick settings with a quickly fitted noise model."""
+    return replace(quick, noise_model=NoiseModelConfig(kind="gmm", n_components=1))
+
+
+def test_the_bootstrapped_journey_denoises_and_tells_its_stages(sample, gmm):
+    events, run = collect(journey(sample, gmm))
+    begun = [e.stage for e in events if isinstance(e, StageStarted)]
+    ended = [e.stage for e in events if isinstance(e, StageFinished)]
+    assert begun == ended
+    assert begun == ["n2v", "pseudo ground truth", "noise model", "pn2v",
+                     "inference choice"]  # fmt: skip
+    assert set(run.seconds) == set(begun)
+    assert list(run.curves) == ["n2v", "pn2v"]
+    assert any(isinstance(e, NoiseModelFitted) for e in events)
+    assert run.noise_fit.model is run.denoiser.noise_model
+    assert gain(run.denoiser, sample) > 4  # dB
+
+
+def test_refinement_denoises_too_and_gives_an_uncertainty(sample, gmm):
+    config = replace(gmm, method="refined", refinement=gmm.training)
+    run = drain(journey(sample, config))
+    assert list(run.curves) == ["n2v", "refinement 1", "refinement 2"]
+    refined = replace(run.denoiser, estimate="refined", is_blind=False)
+    assert gain(refined, sample) > 4
+    estimate = refined.estimate_image(sample.observation[0].astype(np.float32))
+    error = np.abs(refined.result(estimate) - sample.truth[0])
+    # a width that means something: larger where the error is larger, of its size
+    assert 0.3 < error.mean() / estimate.posterior_std.mean() < 3
+
+
+def test_the_calibrated_journey_can_do_without_noise2void(sample, gmm):
+    rng = np.random.default_rng(2)
+    ramp = np.broadcast_to(np.linspace(100, 190, 96), (48, 96))
+    electrons = rng.poisson((ramp - 100) / 2.2, (20, 48, 96))
+    recording = np.rint(100 + 2.2 * electrons + rng.normal(0, 3.3, electrons.shape))
+    source = Calibration((as_frames(recording, "TYX"),))
+    config = replace(gmm, starts_from_n2v=False)
+    events, run = collect(journey(sample, config, source))
+    assert list(run.curves) == ["pn2v"]
+    assert not [e for e in events if isinstance(e, Notice) and e.is_warning]
+    _, variance = run.denoiser.noise_model.moments(torch.tensor([150.0]))
+    assert variance.item() == pytest.approx(2.2 * 50 + 3.3**2, rel=0.1)
+
+
+def test_a_calibration_that_covers_only_a_part_is_a_warning_with_the_share(sample, gmm):
+    rng = np.random.default_rng(2)
+    ramp = np.broadcast_to(np.linspace(100, 118, 96), (48, 96))
+    recording = ramp + rng.normal(0, 5, (20, 48, 96))
+    source = Calibration((as_frames(recording, "TYX"),))
+    events, _ = collect(journey(sample, replace(gmm, starts_from_n2v=False), source))
+    warnings = [e.message for e in events if isinstance(e, Notice) and e.is_warning]
+    assert len(warnings) == 1
+    assert "% of its pixels lie outside" in warnings[0]
+    assert "extrapolated" in warnings[0]
+
+
+def test_a_given_noise_model_is_used_as_it_is(sample, gmm):
+    fitted = drain(journey(sample, gmm)).denoiser.noise_model
+    run = drain(journey(sample, gmm, GivenNoiseModel(fitted)))
+    assert run.denoiser.noise_model is fitted
+    assert run.noise_fit is None
+
+
+def test_noise2void_alone_gives_a_prior_mean_without_noise_model(sample, quick):
+    run = drain(journey(sample, replace(quick, method="n2v")))
+    assert run.denoiser.noise_model is None
+    assert run.denoiser.estimate == "prior-mean"
+    with pytest.raises(BadSetting, match="needs a noise model"):
+        run.denoiser.require("mmse")
+
+
+def stop_at(stage, step):
+    stop = StopToken()
+
+    def watch(event):
+        if isinstance(event, StepDone) and (event.stage, event.step) == (stage, step):
+            stop.stop()
+
+    return stop, watch
+
+
+def test_a_stop_during_noise2void_still_gives_a_denoiser(sample, gmm):
+    stop, watch = stop_at("n2v", 45)
+    run = drain(journey(sample, gmm, stop=stop), watch)
+    assert run.is_stopped
+    assert run.denoiser.noise_model is None
+    assert "stopped" in run.denoiser.reason
+    assert gain(run.denoiser, sample) > 0
+
+
+def test_a_stop_during_pn2v_keeps_noise_model_and_weights(sample, gmm):
+    stop, watch = stop_at("pn2v", 30)
+    run = drain(journey(sample, gmm, stop=stop), watch)
+    assert run.is_stopped
+    assert run.denoiser.noise_model is not None
+    assert gain(run.denoiser, sample) > 2
+
+
+@pytest.mark.parametrize(
+    ("method", "stage"),
+    [("pn2v", "n2v"), ("pn2v", "pn2v"), ("refined", "refinement 2")],
+)
+def test_a_journey_resumed_ends_with_the_same_bits(
+    sample, gmm, tmp_path, method, stage
+):
+    config = replace(gmm, method=method, refinement=gmm.training)
+
+    def checkpoints(*, is_resumed):
+        return lambda name: FileCheckpoint(tmp_path / name, is_resumed=is_resumed)
+
+    whole = drain(journey(sample, config))
+    stop, watch = stop_at(stage, 33)
+    first = checkpoints(is_resumed=False)
+    part = drain(journey(sample, config, stop=stop, checkpoints=first), watch)
+    assert part.is_stopped
+    resumed = drain(journey(sample, config, checkpoints=checkpoints(is_resumed=True)))
+    image = sample.observation[0].astype(np.float32)
+    one, other = (d.result(d.estimate_image(image))
+                  for d in (whole.denoiser, resumed.denoiser))  # fmt: skip
+    np.testing.assert_array_equal(one, other)
+    assert whole.denoiser.reason == resumed.denoiser.reason
+
+
+def test_one_frame_is_enough(sample, gmm):
+    one = replace(sample, observation=sample.observation[:1], truth=sample.truth[:1])
+    assert gain(drain(journey(one, gmm)).denoiser, one) > 2
+
+
+@pytest.mark.parametrize(
+    ("frames", "words"),
+    [
+        pytest.param(np.full((3, 64, 64), 7.0), "same value", id="constant"),
+        pytest.param(np.eye(9)[None] * 100, "9", id="too small"),
+    ],
+)
+def test_frames_that_cannot_be_trained_on_are_refused(quick, frames, words):
+    job = train_denoiser(
+        [as_frames(frames, "TYX")], quick, Bootstrap(), device=CPU, stop=StopToken()
+    )
+    with pytest.raises(BadData, match=words):
+        drain(job)
+
+
+@pytest.mark.parametrize("name", PRESET_NAMES)
+def test_every_preset_is_valid_and_keeps_its_name(name):
+    assert preset(name).preset == name
+
+
+@pytest.mark.parametrize("method", ["n2v", "pn2v", "refined"])
+def test_a_step_count_is_shared_out_among_the_stages(method):
+    config = preset("balanced", method=method).with_steps(1000)
+    assert config.n_steps == pytest.approx(1000, abs=3)
+    assert all(c.n_steps > 100 for c in config.stages.values())
+
+
+def test_the_paper_preset_has_the_published_settings():
+    config = preset("paper-ppn2v")
+    assert (config.network.n_levels, config.network.n_filters) == (3, 64)
+    assert (config.prior.kind, config.prior.n_samples) == ("free", 800)
+    training = config.training
+    assert (training.batch_size, training.patch_size) == (20, 100)
+    assert (training.n_steps, training.steps_per_validation) == (1000, 5)
+    assert (training.schedule, training.learning_rate) == ("plateau", 1e-3)
+    assert training.replacement == "random"
+    fit = config.noise_model
+    assert (fit.kind, fit.n_components, fit.n_coefficients) == ("gmm", 3, 2)
+    assert fit.trim_percent == 0.5
+
+
+def test_blindness_of_the_denoiser_is_that_of_its_training(sample, gmm):
+    training = replace(gmm.training, mask_box=5, replacement="random")
+    config = replace(gmm, training=training, pretraining=training)
+    run = drain(journey(sample, config))
+    assert run.denoiser.training_blindness == Blindness(5, "random")
