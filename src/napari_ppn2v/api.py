@@ -27,7 +27,6 @@ from napari_ppn2v.core.noise_models.fitting import (
 from napari_ppn2v.core.pairs import SignalObservationPairs
 from napari_ppn2v.events import Event, drain
 from napari_ppn2v.pipeline.budget import plan_steps
-from napari_ppn2v.pipeline.config import RunConfig
 from napari_ppn2v.pipeline.denoising import denoise_frames
 from napari_ppn2v.pipeline.journeys import (
     Bootstrap,
@@ -45,6 +44,7 @@ if TYPE_CHECKING:
 
     from napari_ppn2v.core.inference import RegionEstimate
     from napari_ppn2v.core.noise_models.base import NoiseModel
+    from napari_ppn2v.pipeline.config import RunConfig
 
 OnEvent = Callable[[Event], None]
 

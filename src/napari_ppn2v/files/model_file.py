@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_ppn2v.errors import BadFile
+from napari_ppn2v.errors import BadFile, PPN2VError
 from napari_ppn2v.files.atomic import atomic_path
 
 if TYPE_CHECKING:
@@ -94,7 +94,14 @@ def load_model(path: str | PathLike[str]) -> Denoiser:
             reason=str(header["reason"]),
             provenance=dict(header["provenance"]),
         )
-    except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+    except (
+        KeyError,
+        TypeError,
+        ValueError,
+        RuntimeError,
+        AttributeError,
+        PPN2VError,
+    ) as error:
         raise BadFile(
             f"{path.name} is a model file of ours, but its content is damaged "
             f"({error}). Use another copy, or train again."
@@ -126,7 +133,7 @@ def _read(
     if not path.is_file():
         raise BadFile(f"There is no model file {path}. Check the path.")
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             info = archive.zip.getinfo("header.npy")
             if info.file_size > _LARGEST_HEADER:
                 raise ValueError("the header is too large")
