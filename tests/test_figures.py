@@ -88,6 +88,14 @@ def test_four_slices_run_from_dark_to_bright(mixture, pairs):
     assert "mixture" in figure.get_suptitle()
 
 
+@pytest.mark.parametrize(
+    ("label", "shown"),
+    [("poisson-gamma", "EMCCD"), ("my camera", "my camera"), ("", "each signal")],
+)
+def test_the_title_names_the_kind_in_words(label, shown):
+    assert shown in noise_model_figure(KnownCamera(), None, label).get_suptitle()
+
+
 def test_measured_slices_enclose_unit_area(mixture, pairs):
     for axes in slices_of(noise_model_figure(mixture, pairs)):
         (steps,) = [p for p in axes.patches if p.get_label() == "measured"]

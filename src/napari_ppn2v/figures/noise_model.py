@@ -40,6 +40,12 @@ if TYPE_CHECKING:
 
 _MOST_COLUMNS = 128  # of a heat map, in either direction
 _FEWEST_PAIRS_PER_SLICE = 400
+_KIND_NAMES = {
+    "gmm": "mixture of Gaussians",
+    "histogram": "histogram",
+    "poisson-gaussian": "sCMOS camera (Poisson-Gaussian)",
+    "poisson-gamma": "EMCCD camera (Poisson-gamma)",
+}
 _CELL_SIZE = 0.12  # noise standard deviations; as pairs are sorted into cells
 _WITHIN_CELL = (-0.375, -0.125, 0.125, 0.375)
 
@@ -63,7 +69,7 @@ def noise_model_figure(
         Weighted pairs: a `PairHistogram`, or anything with the arrays `signal`,
         `observation` (ADU) and `weight`. None shows the model alone.
     kind_label
-        Name of the kind of model, for the title.
+        For the title: a kind in the registry, or words of your own.
 
     Raises
     ------
@@ -83,7 +89,10 @@ def noise_model_figure(
     for axes, signal in zip(slices, _slice_signals(model, measured), strict=True):
         _draw_slice(axes, model, measured, float(signal), look)
     _finish_slices(slices, look)
-    title = kind_label or "what the camera makes of each signal"
+    title = (
+        _KIND_NAMES.get(kind_label, kind_label)
+        or "what the camera makes of each signal"
+    )
     add_title(figure, f"Noise model: {title}", look)
     return figure
 
