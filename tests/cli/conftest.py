@@ -10,9 +10,12 @@ from typer.testing import CliRunner
 from napari_ppn2v.cli.app import app
 from napari_ppn2v.core.camera import Camera, simulate_calibration, simulate_stack
 
-FAST = "--preset fast --steps 60 --noise-model-kind gmm --device cpu --threads 1"
+FAST = (
+    "--preset fast --steps 30 --noise-model-kind gmm --estimate mmse --blind no "
+    "--device cpu --threads 1"
+)
 
-BRIEF = FAST.replace("--steps 60", "--steps 6")
+BRIEF = FAST.replace("--steps 30", "--steps 6")
 
 
 @pytest.fixture(scope="session")

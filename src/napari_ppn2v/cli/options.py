@@ -96,8 +96,9 @@ Offset = Annotated[
 Method = Annotated[
     str | None,
     typer.Option(
-        help="pn2v (with a noise model) or n2v (without). Default: pn2v.",
-        metavar="pn2v|n2v",
+        help="pn2v (with a noise model), refined (its estimate learnt by a second "
+        "network) or n2v (without a noise model). Default: that of the preset.",
+        metavar="pn2v|refined|n2v",
         rich_help_panel=TRAINING,
     ),
 ]

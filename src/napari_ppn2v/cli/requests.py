@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_ppn2v.errors import BadSetting
-from napari_ppn2v.pipeline.file_jobs import DenoiseRequest, stored_request
+from napari_ppn2v.pipeline.file_request import DenoiseRequest, stored_request
 from napari_ppn2v.pipeline.inputs import find_images
 from napari_ppn2v.pipeline.presets import preset
 

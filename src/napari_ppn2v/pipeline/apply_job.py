@@ -11,7 +11,12 @@ from napari_ppn2v.core.devices import choose_device, describe_device, threads
 from napari_ppn2v.errors import BadFile, BadSetting
 from napari_ppn2v.events import Notice, StageFinished, StageStarted
 from napari_ppn2v.files.model_file import MODEL_SUFFIX, load_model
-from napari_ppn2v.pipeline.inputs import OpenedImage, find_images, open_noisy
+from napari_ppn2v.pipeline.inputs import (
+    OpenedImage,
+    check_threads,
+    find_images,
+    open_noisy,
+)
 from napari_ppn2v.pipeline.provenance import software
 from napari_ppn2v.pipeline.result_files import (
     ResultTarget,
@@ -77,6 +82,7 @@ def apply_files(
     ------
     PPN2VError  One of its kinds; results are then absent or as they were before.
     """
+    check_threads(request.threads)
     with threads(request.threads):
         device = choose_device(request.device)
         images = open_noisy(

@@ -7,17 +7,20 @@ from __future__ import annotations
 
 import time
 from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_ppn2v.core.devices import choose_device, describe_device, threads
 from napari_ppn2v.core.frames import check_trainable
 from napari_ppn2v.errors import BadFile, BadSetting
 from napari_ppn2v.events import Notice, StageFinished, StageStarted
-from napari_ppn2v.files.noise_model_files import load_noise_model
 from napari_ppn2v.pipeline.budget import plan_steps
 from napari_ppn2v.pipeline.channel_runs import ChannelReport, ChannelRun
-from napari_ppn2v.pipeline.config import RunConfig  # noqa: TC001 - restored by type
+from napari_ppn2v.pipeline.file_request import (
+    DenoiseRequest,
+    check_request,
+    open_noise_source,
+    settled_paths,
+)
 from napari_ppn2v.pipeline.inputs import (
     OpenedImage,
     dark_level,
@@ -28,12 +31,8 @@ from napari_ppn2v.pipeline.inputs import (
 )
 from napari_ppn2v.pipeline.journeys import (
     SMALLEST_SIDE,
-    Bootstrap,
-    Calibration,
-    GivenNoiseModel,
-    NoiseSource,
 )
-from napari_ppn2v.pipeline.provenance import from_plain, software
+from napari_ppn2v.pipeline.provenance import software
 from napari_ppn2v.pipeline.result_files import (
     ResultTarget,
     WrittenResult,
@@ -46,7 +45,6 @@ from napari_ppn2v.pipeline.run_folder import (
     STOPPED,
     RunFolder,
     prepare_outputs,
-    read_record,
 )
 
 if TYPE_CHECKING:
@@ -55,49 +53,8 @@ if TYPE_CHECKING:
     import torch
 
     from napari_ppn2v.events import Event
+    from napari_ppn2v.pipeline.config import RunConfig
     from napari_ppn2v.stop import StopToken
-
-_BOOTSTRAP, _CALIBRATION, _GIVEN = "bootstrap", "calibration", "given"
-
-
-@dataclass(frozen=True, kw_only=True)
-class DenoiseRequest:
-    """Everything that a run from files to files is told.
-
-    Attributes
-    ----------
-    noisy : image files, folders of images or patterns; one result for each image
-    out : see `RunFolder.for_output`; a name in .ppn2v trains without denoising
-    config : settings of the run
-    calibration : recordings of static scenes, each with repeats of one
-    noise_model : file of a noise model to use as it is
-    dark : recording without light, which fixes offset and read noise of camera models
-    axes, calibration_axes : letters of "TZCYX"; by default those of the files
-    channel : a number, "all", or None where there is only one
-    frames : of each file, e.g. "0-9,12"; empty for all
-    minutes : training budget, turned into steps once; None for those of `config`
-    device, threads : where to compute
-    dtype : of the results, "float32" or "same"
-    is_resumed : go on with an interrupted run
-    is_overwriting : replace an earlier run and its results
-    """
-
-    noisy: tuple[Path, ...]
-    out: Path
-    config: RunConfig
-    calibration: tuple[Path, ...] = ()
-    noise_model: Path | None = None
-    dark: Path | None = None
-    axes: str | None = None
-    calibration_axes: str | None = None
-    channel: int | str | None = None
-    frames: str = ""
-    minutes: float | None = None
-    device: str = "auto"
-    threads: int | None = None
-    dtype: str = "float32"
-    is_resumed: bool = False
-    is_overwriting: bool = False
 
 
 @dataclass(frozen=True)
@@ -180,6 +137,7 @@ def denoise_files(
     ------
     PPN2VError  One of its kinds; results are then absent or as they were before.
     """
+    check_request(request)
     with threads(request.threads):
         job = _prepared(request, stop)
         yield Notice(f"Computing on: {describe_device(job.device)}.")
@@ -202,27 +160,8 @@ def denoise_files(
         return job.report(is_stopped=is_stopped)
 
 
-def stored_request(out: Path) -> DenoiseRequest:
-    """Return the request of the run that was begun for this output.
-
-    Raises
-    ------
-    BadSetting  If no run was begun there.
-    BadFile  If its record cannot be read.
-    """
-    files = RunFolder.for_output(out, ("",))
-    if not files.record.exists():
-        raise BadSetting(
-            f"There is nothing to resume: {files.folder} holds no record of a run. "
-            "Check the output, or start without --resume."
-        )
-    stored = from_plain(DenoiseRequest, read_record(files.record)["request"])
-    return replace(stored, out=out, is_resumed=True, is_overwriting=False)
-
-
 def _prepared(request: DenoiseRequest, stop: StopToken) -> _Job:
     """Check all that can be checked without reading pixels."""
-    _check_settings(request)
     device = choose_device(request.device)
     images = open_noisy(
         find_images(request.noisy), request.axes, request.channel, request.frames
@@ -234,50 +173,16 @@ def _prepared(request: DenoiseRequest, stop: StopToken) -> _Job:
             check_trainable(frames, smallest)
     job = _Job(request, images, files, device, stop)
     inputs = [image.path for image in images] + list(request.calibration)
-    for number in range(len(images[0].channels)):
-        _noise_source(job, number)  # opened now, so that what is wrong shows now
+    for channel in images[0].channels:
+        open_noise_source(
+            request, channel
+        )  # opened now, so that what is wrong shows now
     _check_earlier_run(job)
     with_std = request.config.inference.posterior_std
     n_bytes = result_bytes(images, request.dtype, with_std=with_std)
     products = [files.record, files.model_file(), *files.results]
     prepare_outputs(products, inputs, n_bytes if files.results else 0)
     return job
-
-
-def _check_settings(request: DenoiseRequest) -> None:
-    """Refuse settings that contradict each other."""
-    config = request.config
-    kind = config.noise_model.kind
-    is_n2v = config.method == "n2v"
-    sources = [request.calibration, request.noise_model, request.dark]
-    known_dark = request.dark is not None or config.noise_model.offset is not None
-    rules = {
-        "Noise2Void uses no noise model, but a calibration, a noise model or a dark "
-        "recording is given. Leave it out, or choose the method pn2v.": is_n2v
-        and any(sources),
-        "Noise2Void has no noise model, so there is no posterior standard deviation. "
-        "Choose the method pn2v.": is_n2v and config.inference.posterior_std,
-        "A calibration and a noise model are both given. The calibration is used to "
-        "fit a noise model; give one of the two.": bool(request.calibration)
-        and request.noise_model is not None,
-        "A noise model is given, so an offset or a dark recording changes nothing. "
-        "Leave one of them out.": request.noise_model is not None and known_dark,
-        f"The offset (or the dark recording) is used by camera noise models, not by "
-        f"'{kind}'. Choose the kind 'camera' or 'auto', or leave it out.": known_dark
-        and kind in ("gmm", "histogram"),
-        "A dark recording and an offset are both given. Give one of the two.": (
-            request.dark is not None and config.noise_model.offset is not None
-        ),
-        f"The training budget is {request.minutes} minutes. It must be more than 0.": (
-            request.minutes is not None and not request.minutes > 0
-        ),
-        f"The number of threads is {request.threads}. It must be at least 1.": (
-            request.threads is not None and request.threads < 1
-        ),
-    }
-    for message, is_broken in rules.items():
-        if is_broken:
-            raise BadSetting(message)
 
 
 def _check_earlier_run(job: _Job) -> None:
@@ -340,15 +245,7 @@ def _begin_record(job: _Job, hashes: list[str]) -> None:
                 "begun, so it cannot be resumed. Begin again with --overwrite."
             )
     else:
-        request = replace(job.request, is_resumed=False, is_overwriting=False)
-        request = replace(
-            request,
-            noisy=tuple(image.path for image in job.images),
-            out=_absolute(request.out),
-            calibration=tuple(_absolute(path) for path in request.calibration),
-            noise_model=_absolute(request.noise_model),
-            dark=_absolute(request.dark),
-        )
+        request = settled_paths(job.request, [image.path for image in job.images])
         job.record = {"request": asdict(request), "data": data, "channels": {}}
     job.record["software"] = software(job.device)
     job.save(RUNNING)
@@ -404,7 +301,7 @@ def _train_channels(job: _Job, config: RunConfig) -> Generator[Event, None, None
             yield Notice(f"Channel {channel}:")
         report = yield from run.train(
             [image.frames[number] for image in job.images],
-            _noise_source(job, number),
+            open_noise_source(job.request, channel),
             device=job.device,
             stop=job.stop,
         )
@@ -424,28 +321,6 @@ def _provenance(job: _Job, channel: int | None = None) -> dict[str, Any]:
     }
     content["seed"] = job.request.config.seed
     return content if channel is None else {**content, "channel": channel}
-
-
-def _noise_source(job: _Job, number: int) -> NoiseSource:
-    """Open what the noise model of one channel is made from."""
-    request = job.request
-    if request.noise_model is not None:
-        return GivenNoiseModel(load_noise_model(request.noise_model))
-    if not request.calibration:
-        return Bootstrap()
-    channel = job.images[0].channels[number]
-    scenes = tuple(
-        open_frames(path, request.calibration_axes, channel)
-        for path in request.calibration
-    )
-    for frames, path in zip(scenes, request.calibration, strict=True):
-        if len(frames) < 2:
-            raise BadFile(
-                f"The calibration {path.name} holds {len(frames)} frame, but at least "
-                "2 exposures of the same static scene are needed (better 50 or more). "
-                "If it holds them along another axis, name the axes."
-            )
-    return Calibration(scenes)
 
 
 def _denoise_images(job: _Job, config: RunConfig) -> Generator[Event, None, None]:
@@ -486,7 +361,3 @@ def _denoise_images(job: _Job, config: RunConfig) -> Generator[Event, None, None
         for w in job.results
     ]
     yield StageFinished("denoise", seconds)
-
-
-def _absolute(path: Any) -> Any:
-    return None if path is None else Path(path).resolve()

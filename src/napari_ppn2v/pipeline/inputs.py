@@ -65,6 +65,12 @@ class OpenedImage:
         return tuple(str(names[channel]) for channel in self.channels)
 
 
+def check_threads(count: int | None) -> None:
+    """Refuse numbers of threads that mean nothing; raises BadSetting."""
+    if count is not None and count < 1:
+        raise BadSetting(f"The number of threads is {count}. It must be at least 1.")
+
+
 def find_images(paths: Iterable[Path]) -> tuple[Path, ...]:
     """Replace folders by the images in them and patterns (*, ?) by what they match.
 

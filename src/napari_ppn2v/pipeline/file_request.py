@@ -1,0 +1,153 @@
+"""What a run from files to files is told, checked, and stored to be resumed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence  # noqa: TC003 - restored by type
+from dataclasses import dataclass, replace
+from pathlib import Path  # noqa: TC003 - restored by type
+
+from napari_ppn2v.errors import BadFile, BadSetting
+from napari_ppn2v.files.noise_model_files import load_noise_model
+from napari_ppn2v.pipeline.config import RunConfig  # noqa: TC001 - restored by type
+from napari_ppn2v.pipeline.inputs import check_threads, open_frames
+from napari_ppn2v.pipeline.journeys import (
+    Bootstrap,
+    Calibration,
+    GivenNoiseModel,
+    NoiseSource,
+)
+from napari_ppn2v.pipeline.provenance import from_plain
+from napari_ppn2v.pipeline.run_folder import RunFolder, read_record
+
+
+@dataclass(frozen=True, kw_only=True)
+class DenoiseRequest:
+    """Everything that a run from files to files is told.
+
+    Attributes
+    ----------
+    noisy : image files, folders of images or patterns; one result for each image
+    out : see `RunFolder.for_output`; a name in .ppn2v trains without denoising
+    config : settings of the run
+    calibration : recordings of static scenes, each with repeats of one
+    noise_model : file of a noise model to use as it is
+    dark : recording without light, which fixes offset and read noise of camera models
+    axes, calibration_axes : letters of "TZCYX"; by default those of the files
+    channel : a number, "all", or None where there is only one
+    frames : of each file, e.g. "0-9,12"; empty for all
+    minutes : training budget, turned into steps once; None for those of `config`
+    device, threads : where to compute
+    dtype : of the results, "float32" or "same"
+    is_resumed : go on with an interrupted run
+    is_overwriting : replace an earlier run and its results
+    """
+
+    noisy: tuple[Path, ...]
+    out: Path
+    config: RunConfig
+    calibration: tuple[Path, ...] = ()
+    noise_model: Path | None = None
+    dark: Path | None = None
+    axes: str | None = None
+    calibration_axes: str | None = None
+    channel: int | str | None = None
+    frames: str = ""
+    minutes: float | None = None
+    device: str = "auto"
+    threads: int | None = None
+    dtype: str = "float32"
+    is_resumed: bool = False
+    is_overwriting: bool = False
+
+
+def check_request(request: DenoiseRequest) -> None:
+    """Refuse settings that contradict each other; raises BadSetting."""
+    check_threads(request.threads)
+    config = request.config
+    kind = config.noise_model.kind
+    is_n2v = config.method == "n2v"
+    sources = [request.calibration, request.noise_model, request.dark]
+    known_dark = request.dark is not None or config.noise_model.offset is not None
+    rules = {
+        "Noise2Void uses no noise model, but a calibration, a noise model or a dark "
+        "recording is given. Leave it out, or choose the method pn2v.": is_n2v
+        and any(sources),
+        "Noise2Void has no noise model, so there is no posterior standard deviation. "
+        "Choose the method pn2v.": is_n2v and config.inference.posterior_std,
+        "A calibration and a noise model are both given. The calibration is used to "
+        "fit a noise model; give one of the two.": bool(request.calibration)
+        and request.noise_model is not None,
+        "A noise model is given, so an offset or a dark recording changes nothing. "
+        "Leave one of them out.": request.noise_model is not None and known_dark,
+        f"The offset (or the dark recording) is used by camera noise models, not by "
+        f"'{kind}'. Choose the kind 'camera' or 'auto', or leave it out.": known_dark
+        and kind in ("gmm", "histogram"),
+        "A dark recording and an offset are both given. Give one of the two.": (
+            request.dark is not None and config.noise_model.offset is not None
+        ),
+        f"The training budget is {request.minutes} minutes. It must be more than 0.": (
+            request.minutes is not None and not request.minutes > 0
+        ),
+    }
+    for message, is_broken in rules.items():
+        if is_broken:
+            raise BadSetting(message)
+
+
+def stored_request(out: Path) -> DenoiseRequest:
+    """Return the request of the run that was begun for this output.
+
+    Raises
+    ------
+    BadSetting  If no run was begun there.
+    BadFile  If its record cannot be read.
+    """
+    files = RunFolder.for_output(out, ("",))
+    if not files.record.exists():
+        raise BadSetting(
+            f"There is nothing to resume: {files.folder} holds no record of a run. "
+            "Check the output, or start without --resume."
+        )
+    stored = from_plain(DenoiseRequest, read_record(files.record)["request"])
+    return replace(stored, out=out, is_resumed=True, is_overwriting=False)
+
+
+def settled_paths(request: DenoiseRequest, noisy: Sequence[Path]) -> DenoiseRequest:
+    """Return the request as it is stored: whole paths, one for each image."""
+    given = request.noise_model, request.dark
+    noise_model, dark = (None if path is None else path.resolve() for path in given)
+    return replace(
+        request,
+        noisy=tuple(noisy),
+        out=request.out.resolve(),
+        calibration=tuple(path.resolve() for path in request.calibration),
+        noise_model=noise_model,
+        dark=dark,
+        is_resumed=False,
+        is_overwriting=False,
+    )
+
+
+def open_noise_source(request: DenoiseRequest, channel: int) -> NoiseSource:
+    """Open what the noise model of one channel is made from.
+
+    Raises
+    ------
+    BadFile, BadAxes, BadData
+    """
+    if request.noise_model is not None:
+        return GivenNoiseModel(load_noise_model(request.noise_model))
+    if not request.calibration:
+        return Bootstrap()
+    scenes = tuple(
+        open_frames(path, request.calibration_axes, channel)
+        for path in request.calibration
+    )
+    for frames, path in zip(scenes, request.calibration, strict=True):
+        if len(frames) < 2:
+            raise BadFile(
+                f"The calibration {path.name} holds {len(frames)} frame, but at least "
+                "2 exposures of the same static scene are needed (better 50 or more). "
+                "If it holds them along another axis, name the axes."
+            )
+    return Calibration(scenes)
