@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from napari_ppn2v.core.inference import (
@@ -11,6 +12,7 @@ from napari_ppn2v.core.inference import (
     estimate_image,
     estimate_tile,
 )
+from napari_ppn2v.core.many_samples import WORTHWHILE_SAMPLES, LikelihoodRows
 from napari_ppn2v.errors import BadSetting
 
 if TYPE_CHECKING:
@@ -66,6 +68,14 @@ class Denoiser:
             noise_model=None if noise_model is None else noise_model.to(device),
         )
 
+    @cached_property
+    def likelihood(self) -> NoiseModel | LikelihoodRows | None:
+        """The noise model, or its rows where there are many samples per pixel."""
+        is_many = self.model.n_samples >= WORTHWHILE_SAMPLES
+        if self.noise_model is None or not is_many or self.model.prior_kind != "free":
+            return self.noise_model
+        return LikelihoodRows(self.noise_model)
+
     @property
     def network(self) -> UNet:
         """The feature network in use; its stride and halo drive the tiling."""
@@ -79,7 +89,7 @@ class Denoiser:
         """Denoise one tile; see `napari_ppn2v.core.inference.estimate_tile`."""
         if self.estimate != "refined":
             return estimate_tile(
-                self.model, self.noise_model, observation, rows, columns, self.blindness
+                self.model, self.likelihood, observation, rows, columns, self.blindness
             )
         assert self.refined is not None
         found = estimate_tile(self.refined, None, observation, rows, columns, None)
@@ -88,7 +98,7 @@ class Denoiser:
     def estimate_image(self, image: NDArray[np.float32]) -> RegionEstimate:
         """Denoise a whole image (Y, X) in memory; ADU."""
         if self.estimate != "refined":
-            return estimate_image(self.model, self.noise_model, image, self.blindness)
+            return estimate_image(self.model, self.likelihood, image, self.blindness)
         assert self.refined is not None
         found = estimate_image(self.refined, None, image, None)
         return replace(found, mmse=found.prior_mean)

@@ -16,7 +16,9 @@ from napari_ppn2v.core.blindspot import (
     replace_by_lottery,
     replace_by_mean,
 )
+from napari_ppn2v.core.many_samples import LikelihoodRows
 from napari_ppn2v.core.posterior import (
+    Estimate,
     posterior_estimate,
     prior_mean,
     prior_std,
@@ -35,7 +37,7 @@ if TYPE_CHECKING:
 # Values of the first level's features in one pass; about 70 MB a tensor in float32.
 VALUES_PER_PASS = 2**24
 # Samples whose likelihoods are held at once; they should stay in the cache.
-SAMPLES_PER_CHUNK = 2**20
+SAMPLES_PER_CHUNK = 2**19
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +67,7 @@ class RegionEstimate:
 
 def estimate_image(
     model: PriorNetwork,
-    noise_model: NoiseModel | None,
+    noise_model: NoiseModel | LikelihoodRows | None,
     image: NDArray[np.float32],
     blindness: Blindness | None,
     tile_size: int = 256,
@@ -74,6 +76,7 @@ def estimate_image(
 
     Parameters
     ----------
+    noise_model : for the MMSE estimate; `LikelihoodRows` of it for many samples
     image : (Y, X), ADU
     blindness : None for one pass in which the network sees every pixel
     """
@@ -93,7 +96,7 @@ def estimate_image(
 
 def estimate_tiles(
     model: PriorNetwork,
-    noise_model: NoiseModel | None,
+    noise_model: NoiseModel | LikelihoodRows | None,
     image: NDArray[np.float32],
     blindness: Blindness | None,
     tile_size: int,
@@ -111,7 +114,7 @@ def estimate_tiles(
 
 def estimate_tile(
     model: PriorNetwork,
-    noise_model: NoiseModel | None,
+    noise_model: NoiseModel | LikelihoodRows | None,
     observation: NDArray[np.float32],
     rows: Span,
     columns: Span,
@@ -132,7 +135,7 @@ def estimate_tile(
 
 def _in_one_pass(
     model: PriorNetwork,
-    noise_model: NoiseModel | None,
+    noise_model: NoiseModel | LikelihoodRows | None,
     observation: NDArray[np.float32],
     rows: Span,
     columns: Span,
@@ -148,7 +151,7 @@ def _in_one_pass(
 
 def _blind(
     model: PriorNetwork,
-    noise_model: NoiseModel | None,
+    noise_model: NoiseModel | LikelihoodRows | None,
     observation: NDArray[np.float32],
     rows: Span,
     columns: Span,
@@ -223,7 +226,7 @@ def _features(model: PriorNetwork, observations: NDArray[np.float32]) -> Tensor:
 
 def _estimate_pixels(
     model: PriorNetwork,
-    noise_model: NoiseModel | None,
+    noise_model: NoiseModel | LikelihoodRows | None,
     features: Tensor,
     observation: NDArray[np.float32],
 ) -> list[NDArray[np.float32] | None]:
@@ -238,11 +241,22 @@ def _estimate_pixels(
             mean = prior_mean(samples, log_weights)
             chunks.append((mean, prior_std(samples, log_weights, mean)))
         else:
-            chunks.append(posterior_estimate(samples, log_weights, x, noise_model))
+            chunks.append(_posterior(samples, log_weights, x, noise_model))
     joined = [torch.cat(part).cpu().numpy() for part in zip(*chunks, strict=True)]
     if noise_model is not None:
         return list(joined)
     return [joined[0], None, joined[1] if model.n_samples > 1 else None]
+
+
+def _posterior(
+    samples: Tensor,
+    log_weights: Tensor,
+    observation: Tensor,
+    noise_model: NoiseModel | LikelihoodRows,
+) -> Estimate:
+    if isinstance(noise_model, LikelihoodRows):
+        return noise_model.posterior(samples, observation)
+    return posterior_estimate(samples, log_weights, observation, noise_model)
 
 
 def _parts(
