@@ -56,8 +56,9 @@ def test_estimates_equal_the_exact_ones(setup, is_float):
     fast = LikelihoodRows(model).posterior(samples, observation)
     torch.testing.assert_close(fast.prior_mean, samples.mean(1))
     error = ((fast.mmse - exact.mmse).abs() / sigma).numpy()
-    assert error.mean() < 1e-3
-    assert np.quantile(error, 0.999) < 0.02
+    # whole numbers have rows of their own; others lie up to 0.03 sigma beside one
+    assert error.mean() < (2e-3 if is_float else 5e-4)
+    assert np.quantile(error, 0.999) < (0.03 if is_float else 2e-3)
     spread = (fast.posterior_std / exact.posterior_std.clamp_min(1e-3) - 1).abs()
     assert spread.median() < 0.005
 
