@@ -11,7 +11,7 @@ from napari_ppn2v.cli.app import app
 from napari_ppn2v.core.camera import Camera, simulate_calibration, simulate_stack
 
 FAST = (
-    "--preset fast --steps 30 --noise-model-kind gmm --estimate mmse --blind no "
+    "--preset fast --steps 30 --noise-model-kind histogram --estimate mmse --blind no "
     "--device cpu --threads 1"
 )
 

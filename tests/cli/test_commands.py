@@ -102,8 +102,8 @@ def test_evaluate_refuses_images_that_do_not_match(run, noisy, calibration):
     ("name", "words"),
     [
         ("noisy_denoised.ome.tif", "2 frames of 64 x 64, float32"),
-        ("model.ppn2v", "Noise model: gmm"),
-        ("noise_model.npz", "Kind: gmm"),
+        ("model.ppn2v", "Noise model: histogram"),
+        ("noise_model.npz", "Kind: histogram"),
         ("", "finished"),
     ],
     ids=["image", "model", "noise model", "run"],
@@ -141,7 +141,7 @@ def test_a_noise_model_of_the_library_is_used_by_its_name(
     saved = run("noise-model library save", own, "--name lab --camera Zyla")
     assert saved.exit_code == 0, saved.output
     assert "Zyla" in run("noise-model library list").stdout
-    options = BRIEF.replace("--noise-model-kind gmm", "--noise-model lab")
+    options = BRIEF.replace("--noise-model-kind histogram", "--noise-model lab")
     result = run("denoise", noisy, "-o", tmp_path / "x.tif", options)
     assert result.exit_code == 0, result.output
     assert run("noise-model library delete lab").exit_code == 0
@@ -169,7 +169,7 @@ def test_apply_writes_what_was_asked_for(run, finished, noisy, tmp_path):
 
 
 def test_the_demo_shows_a_gain(run, tmp_path):
-    result = run("demo -o", tmp_path / "demo", "--steps 80 --size 64 --threads 1")
+    result = run("demo -o", tmp_path / "demo", "--steps 60 --size 64 --threads 1")
     assert result.exit_code == 0, result.output
     line = next(x for x in result.stdout.splitlines() if x.startswith("PSNR"))
     before, after = (float(x) for x in line.split()[-2:])

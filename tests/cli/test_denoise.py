@@ -43,7 +43,7 @@ def given(noisy, out):
         "out": out,
         "preset": "fast",
         "steps": 30,
-        "noise_model_kind": "gmm",
+        "noise_model_kind": "histogram",
         "estimate": "mmse",
         "blind": "no",
         "device": "cpu",
@@ -79,7 +79,7 @@ def test_the_record_says_how_the_result_was_made(finished):
     assert len(record["data"][0]["sha256"]) == 64
     assert {"n2v", "noise model", "pn2v", "denoise"} <= set(record["seconds"])
     channel = record["channels"]["0"]
-    assert channel["noise_model"]["kind"] == "gmm"
+    assert channel["noise_model"]["kind"] == "histogram"
     assert channel["noise_model"]["reason"]
     assert channel["estimate"]
     assert channel["reason"]
@@ -230,7 +230,7 @@ def test_noise2void_needs_no_noise_model(run, noisy, tmp_path):
 
 
 def test_minutes_become_steps_that_can_be_repeated(run, noisy, tmp_path):
-    fast = "--preset fast --noise-model-kind gmm --threads 1"
+    fast = "--preset fast --noise-model-kind histogram --threads 1"
     out = tmp_path / "m.tif"
     result = run("denoise", noisy, "-o", out, "--minutes 0.01", fast)
     assert result.exit_code == 0, result.output
