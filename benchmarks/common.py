@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
 BENCHMARKS = ("w2s", "bright", "tirf_scmos")
@@ -303,3 +304,48 @@ def write_markdown(
     machine = "; ".join(f"{key}: {value}" for key, value in describe_machine().items())
     text = f"# {title}\n\n{markdown_table(rows)}\n{machine}\n"
     Path(path).write_text(text, encoding="utf-8")
+
+
+def add_shared_options(parser: argparse.ArgumentParser) -> None:
+    """Give a program the options that all of them have: `--threads` and `--out`."""
+    parser.add_argument(
+        "--threads",
+        type=int,
+        default=1,
+        help="threads of torch; with 1 (default) CPU seconds can be trusted on a "
+        "machine that others use",
+    )
+    parser.add_argument("--out", type=Path, help="folder for CSV and Markdown tables")
+
+
+def report(
+    title: str, name: str, rows: Sequence[Mapping[str, Any]], out: Path | None
+) -> None:
+    """Print a table and, where `out` is a folder, write it there as CSV and Markdown.
+
+    Parameters
+    ----------
+    name
+        Of the files, without suffix.
+    """
+    print(f"\n{title}\n\n{markdown_table(rows)}", flush=True)
+    if out is None:
+        return
+    out.mkdir(parents=True, exist_ok=True)
+    write_csv(out / f"{name}.csv", rows)
+    write_markdown(out / f"{name}.md", title, rows)
+
+
+@dataclass(frozen=True, slots=True)
+class Seconds:
+    """Wall and CPU seconds of one procedure."""
+
+    wall: float
+    cpu: float
+
+
+def seconds_of(procedure: Callable[[], object]) -> Seconds:
+    """Run a procedure once and take both clocks."""
+    wall, cpu = time.perf_counter(), cpu_seconds()
+    procedure()
+    return Seconds(time.perf_counter() - wall, cpu_seconds() - cpu)
