@@ -19,7 +19,7 @@ FRAMES = 8
 PHOTONS = 200.0
 """Bright enough for the noise model to show: noise grows sixfold with the signal."""
 
-STEPS = 500
+STEPS = 400
 
 
 def demo(
