@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_ppn2v.core.denoiser import Denoiser, require_estimate
 from napari_ppn2v.core.devices import choose_device
 from napari_ppn2v.core.devices import threads as with_threads
 from napari_ppn2v.core.frames import Frames, as_frames
@@ -42,6 +41,7 @@ from napari_ppn2v.stop import StopToken
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from napari_ppn2v.core.denoiser import Denoiser
     from napari_ppn2v.core.inference import RegionEstimate
     from napari_ppn2v.core.noise_models.base import NoiseModel
     from napari_ppn2v.pipeline.config import RunConfig
@@ -100,7 +100,7 @@ def denoise(
     on_event : called with each event of the run
     stop : ends the run early, with the best weights so far
     device : "auto", "cpu", "cuda" or "mps"
-    threads : of the CPU; all that torch takes by default
+    threads : of the CPU; one less than there are processors by default
     **options
         As for `train`: `preset`, `method`, `minutes`, `steps`, `seed`, `config`.
 
@@ -137,7 +137,8 @@ def denoise(
         observation,
         axes=axes,
         channel=channel,
-        posterior_std=posterior_std and run.denoiser.noise_model is not None,
+        posterior_std=posterior_std
+        and (run.denoiser.gives_posterior_std or not run.is_stopped),
         on_event=on_event,
         # a stop ends the training; what it has learnt is still applied
         stop=StopToken() if run.is_stopped else stop,
@@ -205,7 +206,7 @@ def apply(
     estimate: str | None = None,
     blind: bool | None = None,
     posterior_std: bool = False,
-    tile_size: int = 256,
+    tile_size: int = 512,
     on_event: OnEvent | None = None,
     stop: StopToken | None = None,
     device: str = "auto",
@@ -222,11 +223,11 @@ def apply(
     tile_size : pixels; smaller needs less memory
     others : as for `denoise`
     """
-    if posterior_std:
-        require_estimate("mmse", denoiser.noise_model)
     if estimate is not None:
-        require_estimate(estimate, denoiser.noise_model)
+        denoiser.require(estimate)
         denoiser = replace(denoiser, estimate=estimate, reason="as asked for")
+    if posterior_std:
+        denoiser.require_posterior_std()
     if blind is not None:
         denoiser = replace(denoiser, is_blind=blind, reason="as asked for")
     frames = as_frames(observation, axes, channel)

@@ -132,3 +132,25 @@ def test_the_squared_error_is_in_units_of_the_data():
     log_weights = torch.full((1, 2), -math.log(2))
     loss = squared_error(2.0)(samples, log_weights, torch.tensor([8.0]))
     assert loss.item() == pytest.approx(((12 - 8) / 2) ** 2)
+
+
+def test_many_samples_in_chunks_give_the_loss_and_gradient_of_all_at_once():
+    rng = np.random.default_rng(0)
+    values = torch.tensor(rng.uniform(50, 400, (900, 800))).float()
+    observation = torch.tensor(rng.uniform(50, 400, 900)).float()
+    log_weights = torch.full((1, 800), -math.log(800))
+    results = []
+    for pieces in (1, 9):  # 900 x 800 samples exceed a chunk, 100 x 800 do not
+        samples = values.clone().requires_grad_()
+        loss = torch.cat(
+            [
+                negative_log_likelihood(KnownGaussian())(s, log_weights, x)
+                for s, x in zip(
+                    samples.chunk(pieces), observation.chunk(pieces), strict=True
+                )
+            ]
+        )
+        (loss * torch.arange(900)).sum().backward()
+        results.append((loss.detach(), samples.grad))
+    torch.testing.assert_close(results[0][0], results[1][0])
+    torch.testing.assert_close(results[0][1], results[1][1])

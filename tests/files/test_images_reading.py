@@ -318,7 +318,7 @@ class TestSeveralFiles:
 
 
 def test_opening_reads_no_pixels_and_keeps_nothing_mapped(tmp_path):
-    """A file of 300 MB (holes only) opens, and its last frame takes only its own size."""
+    """A file of 300 MB of holes opens; its last frame takes only its own size."""
     path = tmp_path / "a.npy"
     with path.open("wb") as file:
         shape = (75, 1000, 2000)

@@ -51,8 +51,10 @@ def quick() -> RunConfig:
         n_steps=60, batch_size=4, patch_size=32, steps_per_validation=20
     )
     return RunConfig(
+        method="pn2v",
         network=UNetConfig(n_filters=8),
         pretraining=training,
         training=training,
+        refinement=training,
         inference=InferenceConfig(),
     )

@@ -105,7 +105,7 @@ def test_a_calibration_that_covers_only_a_part_is_a_warning_with_the_share(sampl
     events, _ = collect(journey(sample, replace(gmm, starts_from_n2v=False), source))
     warnings = [e.message for e in events if isinstance(e, Notice) and e.is_warning]
     assert len(warnings) == 1
-    assert "% of its pixels lie outside" in warnings[0]
+    assert "% of the pixels lie outside" in warnings[0]
     assert "extrapolated" in warnings[0]
 
 

@@ -198,15 +198,13 @@ class SyntheticObservations:
     Parameters
     ----------
     crops : of a training stack whose images are the pseudo clean images
-    noise_model : the observations are drawn from its p(x|s)
-    is_rounded : whether to round them, as a camera does
+    noise_model : the observations are drawn from its p(x|s), which was fitted to
+        rounded observations: rounding once more would add its noise twice
     seed : of the fixed validation batches
     """
 
-    def __init__(
-        self, crops: Crops, noise_model: NoiseModel, *, is_rounded: bool, seed: int
-    ) -> None:
-        self.crops, self.seed, self.is_rounded = crops, seed, is_rounded
+    def __init__(self, crops: Crops, noise_model: NoiseModel, *, seed: int) -> None:
+        self.crops, self.seed = crops, seed
         self.noise_model = noise_model.to("cpu")
 
     def draw(self, rng: np.random.Generator) -> Batch:
@@ -229,8 +227,7 @@ class SyntheticObservations:
 
         generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
         signal = torch.from_numpy(np.ascontiguousarray(clean))
-        observation = self.noise_model.sample(signal, generator).float().numpy()
-        return np.rint(observation) if self.is_rounded else observation
+        return self.noise_model.sample(signal, generator).float().numpy()
 
 
 def _all_pixels(

@@ -123,6 +123,26 @@ class Denoiser:
                 "'prior-mean', or train again with refinement rounds."
             )
 
+    @property
+    def gives_posterior_std(self) -> bool:
+        """Whether the estimate in use comes with an uncertainty."""
+        is_computed = self.noise_model is not None and self.model.n_samples > 1
+        return self.estimate == "refined" or is_computed
+
+    def require_posterior_std(self) -> None:
+        """Check that the estimate in use comes with an uncertainty.
+
+        Raises
+        ------
+        BadSetting  If it does not.
+        """
+        if not self.gives_posterior_std:
+            raise BadSetting(
+                "The posterior standard deviation needs a model trained with method "
+                "pn2v, or the estimate 'refined'; this one has the "
+                f"{self.estimate.replace('-', ' ')} of Noise2Void alone."
+            )
+
     def result(self, estimate: RegionEstimate) -> NDArray[np.float32]:
         """Return the part of an estimate that is the denoised image."""
         if self.estimate != "prior-mean" and estimate.mmse is not None:

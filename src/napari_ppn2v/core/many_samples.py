@@ -92,7 +92,7 @@ class LikelihoodRows:
         if self._step is None:
             self._step = self._distance(observation)
         key = (observation / self._step).round().long()
-        keys, inverse = torch.unique(key, return_inverse=True)  # type: ignore[no-untyped-call]
+        keys, inverse = torch.unique(key, return_inverse=True)
         missing = [k for k in keys.tolist() if k not in self._row_of]
         for first in range(0, len(missing), ROWS_AT_ONCE):
             self._add(missing[first : first + ROWS_AT_ONCE], observation)

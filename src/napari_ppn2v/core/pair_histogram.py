@@ -345,9 +345,13 @@ class _CellSums:
         self, index: NDArray[np.int64], signal: Floats, observation: Floats
     ) -> None:
         """Add pairs, given the cell of each."""
-        used, place = np.unique(index, return_inverse=True)
-        values = (np.ones(len(index)), signal, observation)
-        new = np.stack([np.bincount(place, v, len(used)) for v in values])
+        if not len(index):
+            return
+        # counting all cells costs less than sorting all pairs: there are far fewer
+        count = np.bincount(index)
+        used = np.flatnonzero(count)
+        sums = (count, np.bincount(index, signal), np.bincount(index, observation))
+        new = np.stack([values[used] for values in sums])
         merged, where = np.unique(
             np.concatenate([self._index, used]), return_inverse=True
         )

@@ -159,8 +159,6 @@ def _denoiser(request: ApplyRequest, channel: int) -> Denoiser:
     """Load the model of a channel and settle what it shall estimate."""
     denoiser = load_model(model_files(request.model, (channel,))[channel])
     wanted = request.inference
-    if wanted.posterior_std:
-        denoiser.require("mmse")
     if wanted.estimate != "auto":
         denoiser.require(wanted.estimate)
         denoiser = replace(
@@ -175,6 +173,8 @@ def _denoiser(request: ApplyRequest, channel: int) -> Denoiser:
             is_blind=wanted.blind == "yes",
             reason=f"{denoiser.estimate} {how}, as asked for",
         )
+    if wanted.posterior_std:
+        denoiser.require_posterior_std()
     return denoiser
 
 

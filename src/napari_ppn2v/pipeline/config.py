@@ -143,7 +143,7 @@ class InferenceConfig:
         choices=("auto", "yes", "no"),
     )
     tile_size: int = setting(
-        256,
+        512,
         label="Tile size",
         unit="pixels",
         help="Frames are denoised in tiles of this side. Smaller needs less memory.",
@@ -168,7 +168,7 @@ class RunConfig:
     """Settings of a whole run, from noisy frames to denoised frames."""
 
     method: str = setting(
-        "pn2v",
+        "refined",
         label="Method",
         help="'n2v': Noise2Void, without a noise model. 'pn2v': Probabilistic "
         "Noise2Void, the MMSE estimate computed from prior and noise model. "

@@ -20,8 +20,8 @@ from napari_ppn2v.core.objectives import negative_log_likelihood, squared_error
 from napari_ppn2v.core.pairs import SignalObservationPairs
 from napari_ppn2v.core.prior_network import PriorNetwork
 from napari_ppn2v.core.training_stack import TrainingStack, collect_training_stack
+from napari_ppn2v.errors import BadSetting
 from napari_ppn2v.events import (
-    NoiseModelFitted,
     Notice,
     StageFinished,
     StageStarted,
@@ -38,11 +38,7 @@ if TYPE_CHECKING:
 
     from napari_ppn2v.core.noise_models.base import NoiseModel
     from napari_ppn2v.events import Event
-    from napari_ppn2v.pipeline.config import (
-        InferenceConfig,
-        RunConfig,
-        TrainingConfig,
-    )
+    from napari_ppn2v.pipeline.config import RunConfig, TrainingConfig
     from napari_ppn2v.pipeline.training import TrainedPrior
     from napari_ppn2v.stop import StopToken
 
@@ -299,7 +295,6 @@ def _noise_model(
         pairs = yield from _bootstrapped_pairs(run, n2v.model)
         yield StageStarted("noise model", 0, "from the pseudo ground truth")
     fit = yield from fit_noise_model(pairs, run.config.noise_model)
-    yield NoiseModelFitted(fit.model, fit.held_out_nll, fit.reason)
     yield _finished(run, "noise model", began)
     return fit, pairs
 
@@ -345,7 +340,7 @@ def _warn_of_range(
     yield Notice(
         f"The noise model was fitted for signals from {low:.4g} to {high:.4g} grey "
         f"values, but the image reaches from {reach[0]:.4g} to {reach[1]:.4g}: "
-        f"{share:.1%} of its pixels lie outside. There the noise model is "
+        f"{share:.1%} of the pixels lie outside. There the noise model is "
         "extrapolated. Record a calibration that covers the image, or estimate the "
         "noise model from the image itself.",
         is_warning=True,
@@ -386,7 +381,6 @@ def _refine(
     what it started from.
     """
     current, refined = trained, None
-    are_whole = all(bool((im == np.rint(im)).all()) for im in run.stack.images)
     for number in range(1, run.config.n_refinements + 1):
         if current.is_stopped:
             break
@@ -399,7 +393,6 @@ def _refine(
             run.config.refinement,
             stage=stage,
             seed=run.config.seed + 1 + number,
-            is_rounded=are_whole,
             stop=run.stop,
             checkpoint=run.checkpoints(stage),
         )
@@ -424,8 +417,7 @@ def _choose(
     refined: PriorNetwork | None,
     noise_model: NoiseModel,
 ) -> Generator[Event, None, Denoiser]:
-    inference = run.config.inference
-    options = _options(inference, model, refined)
+    options = _options(run, model, refined)
     estimate, is_blind = options[0]
     denoiser = Denoiser(
         model,
@@ -452,17 +444,31 @@ def _choose(
 
 
 def _options(
-    inference: InferenceConfig, model: PriorNetwork, refined: PriorNetwork | None
+    run: _Run, model: PriorNetwork, refined: PriorNetwork | None
 ) -> list[tuple[str, bool]]:
-    """List what may be chosen, the one to use without comparison first."""
-    passes = {"auto": [False, True], "no": [False], "yes": [True]}[inference.blind]
-    computed = ["mmse", "prior-mean"] if model.n_samples > 1 else ["prior-mean"]
-    if inference.estimate in computed:
-        computed = [inference.estimate]
-    options = [(name, is_blind) for name in computed for is_blind in passes]
-    if refined is None or inference.estimate == "prior-mean":
-        return options
-    return [("refined", False)] + (options if inference.estimate == "auto" else [])
+    """List what may be chosen, the one to use without comparison first.
+
+    After training with mean replacement the network makes good use of the pixel it
+    predicts, so that MMSE in one pass counts the observation twice: measured up to
+    0.6 dB below the prior mean of the same pass. It is then offered blind only.
+    """
+    wanted = run.config.inference
+    passes = {"auto": [False, True], "no": [False], "yes": [True]}[wanted.blind]
+    options = []
+    if refined is not None and wanted.estimate in ("auto", "refined"):
+        options.append(("refined", False))
+    if model.n_samples > 1 and wanted.estimate in ("auto", "mmse"):
+        counts_twice = run.blindness.replacement == "mean" and wanted.blind == "auto"
+        options += [("mmse", b) for b in passes if b or not counts_twice]
+    has_std = model.n_samples > 1 or not wanted.posterior_std
+    if has_std and wanted.estimate in ("auto", "prior-mean"):
+        options += [("prior-mean", b) for b in passes]
+    if not options:
+        raise BadSetting(
+            f"The estimate '{wanted.estimate}' cannot be had with method "
+            f"'{run.config.method}' and these settings. Choose 'auto'."
+        )
+    return options
 
 
 def _finished(run: _Run, stage: str, began: float) -> StageFinished:

@@ -45,6 +45,7 @@ def _paper_ppn2v() -> RunConfig:
     )
     return RunConfig(
         preset="paper-ppn2v",
+        method="pn2v",
         network=UNetConfig(n_levels=3, n_filters=64),
         pretraining=training,
         training=training,

@@ -42,7 +42,6 @@ def refine(
     *,
     stage: str,
     seed: int,
-    is_rounded: bool,
     stop: StopToken,
     checkpoint: CheckpointStore | None,
 ) -> Generator[Event, None, TrainedPrior]:
@@ -54,7 +53,6 @@ def refine(
     noise_model : observations are drawn from it
     stack : the noisy training images; held-out regions stay held out
     config : of the training; masks and replacement do not matter here
-    is_rounded : whether the observations are whole numbers
     others : as for `train_prior`
 
     Returns
@@ -70,7 +68,6 @@ def refine(
     source = SyntheticObservations(
         Crops(clean, size, config.batch_size),
         noise_model,
-        is_rounded=is_rounded,
         seed=seed,
     )
     return (

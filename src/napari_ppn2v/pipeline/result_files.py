@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -92,7 +92,7 @@ def denoise_to_file(
     """
     if target.posterior_std is not None:
         for denoiser in denoisers:
-            denoiser.require("mmse")
+            denoiser.require_posterior_std()
     try:
         with ExitStack() as stack:
             writer = stack.enter_context(
@@ -126,21 +126,13 @@ def _denoise_channel(
 ) -> Generator[Event, None, None]:
     frames = image.frames[number]
     writer, uncertainty = writers
-    is_refined = denoiser.estimate == "refined"
 
     def sink(index: int, rows: slice, columns: slice, estimate: RegionEstimate) -> None:
         block = denoiser.result(estimate)
         writer.write(index, rows, columns, block, channel=number)
-        if uncertainty is not None and not is_refined:
-            std_sink(index, rows, columns, estimate)
-
-    def std_sink(
-        index: int, rows: slice, columns: slice, estimate: RegionEstimate
-    ) -> None:
-        assert uncertainty is not None
-        assert estimate.posterior_std is not None
-        spread = estimate.posterior_std
-        uncertainty.write(index, rows, columns, spread, channel=number)
+        if uncertainty is not None and estimate.posterior_std is not None:
+            spread = estimate.posterior_std
+            uncertainty.write(index, rows, columns, spread, channel=number)
 
     job = denoise_frames(denoiser, frames, sink, tile_size=tile_size, stop=stop)
     total = len(frames) * len(image.frames)
@@ -148,15 +140,6 @@ def _denoise_channel(
         if isinstance(event, FrameDenoised):
             event = FrameDenoised(number * len(frames) + event.index, total)
         yield event
-    if uncertainty is not None and is_refined:
-        # a refined network gives the mean alone; its prior and noise model the spread
-        spreading = replace(denoiser, estimate="mmse")
-        job = denoise_frames(
-            spreading, frames, std_sink, tile_size=tile_size, stop=stop
-        )
-        for event in _to_the_end(job, len(frames)):
-            if isinstance(event, Notice):
-                yield event
 
 
 def _to_the_end(

@@ -271,7 +271,9 @@ def train_prior(
         if checkpoint is not None and checkpoint.is_due:
             checkpoint.save(trainer.state())
     is_stopped = now.step < config.n_steps
-    if is_stopped and checkpoint is not None:
+    # a finished stage too, so that a resumed run does not repeat it
+    is_new = saved is None or saved["step"] < now.step
+    if is_new and checkpoint is not None:
         checkpoint.save(trainer.state())
     return trainer.finish(is_stopped=is_stopped)
 

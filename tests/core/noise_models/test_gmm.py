@@ -119,3 +119,16 @@ def test_fit_is_repeatable():
 def test_coefficients_of_a_wrong_shape_are_refused():
     with pytest.raises(BadSetting, match=r"\(4, 2\)"):
         model_of(np.zeros((4, 2)))
+
+
+def test_an_absurd_variance_coefficient_leaves_likelihoods_finite():
+    # seen in fits to the pseudo ground truth of a hardly trained network
+    rows = [[0.0, 3.0], [0.0, 2.0], [3.0, 165.0], [2.0, 1.0], [0.0, 1.0], [0.0, -2.0]]
+    model = GaussianMixtureModel(
+        np.array(rows), min_signal=100, max_signal=300, variance_floor=1.0
+    )
+    signal = torch.linspace(90, 310, 50, requires_grad=True)
+    values = model.log_likelihood(torch.linspace(50, 400, 70)[:, None], signal)
+    values.sum().backward()
+    assert torch.isfinite(values).all()
+    assert torch.isfinite(signal.grad).all()

@@ -22,6 +22,7 @@ from napari_ppn2v.errors import BadSetting
 if TYPE_CHECKING:
     from torch import Tensor
 
+_HIGHEST_LOG_VARIANCE = 40.0
 _LOG_SQRT_2PI = 0.5 * math.log(2 * math.pi)
 
 
@@ -99,7 +100,11 @@ class GaussianMixtureModel:
 
     def log_likelihood(self, observation: Tensor, signal: Tensor) -> Tensor:
         """Log p(x|s) in nats per ADU; see `NoiseModel`."""
-        log_weights, means, variances = self.components(signal)
+        # as many axes as the observation, so that components can come before them
+        missing = (1,) * (observation.ndim - signal.ndim)
+        log_weights, means, variances = self.components(
+            signal.reshape(missing + signal.shape)
+        )
         # (components, ...) throughout
         distance = observation - means
         log_normal = -0.5 * distance * distance / variances - 0.5 * variances.log()
@@ -123,7 +128,9 @@ class GaussianMixtureModel:
         z = (inside - low) / (high - low)
         rows = self.coefficients.to(device=signal.device, dtype=signal.dtype)
         offsets, log_variance, logits = rows.chunk(3)
-        variances = _polynomials(log_variance.exp(), z).clamp_min(self.variance_floor)
+        # e^40 ADU² is beyond any camera; squares of more would overflow in float32
+        growth = log_variance.clamp_max(_HIGHEST_LOG_VARIANCE).exp()
+        variances = _polynomials(growth, z).clamp_min(self.variance_floor)
         log_weights = torch.log_softmax(_polynomials(logits, z), 0)
         g = _polynomials(offsets, z)
         return log_weights, signal + g - (log_weights.exp() * g).sum(0), variances
