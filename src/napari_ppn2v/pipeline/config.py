@@ -190,11 +190,14 @@ class RunConfig:
         "anyway. Off: from scratch, as published.",
     )
     noise_model: NoiseModelConfig = field(default_factory=NoiseModelConfig)
-    blind_pseudo_ground_truth: bool = setting(
-        False,
-        label="Blind pseudo ground truth",
-        help="Make the pseudo ground truth of the bootstrap without looking at the "
-        "pixel itself.",
+    pseudo_ground_truth: str = setting(
+        "midway",
+        label="Pseudo ground truth",
+        help="How the bootstrap estimates the signal: 'one-pass' (as published; the "
+        "estimate follows its own pixel, and the noise comes out too small), 'blind' "
+        "(it never sees its own pixel; the noise comes out too large), or 'midway' "
+        "between the two, where both errors cancel.",
+        choices=("midway", "one-pass", "blind"),
     )
     n_refinements: int = setting(
         2,

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from napari_ppn2v.pipeline.training import TrainedPrior
     from napari_ppn2v.stop import StopToken
 
-PSEUDO_GROUND_TRUTH_PIXELS = 4_000_000
+PSEUDO_GROUND_TRUTH_PIXELS = 1_500_000
 ROUGH_SIGNAL_SIDE = 5  # pixels
 RANGE_MARGIN = 0.02  # of the fitted range
 WORTH_A_WARNING = 0.001  # share of the pixels
@@ -310,17 +310,35 @@ def _bootstrapped_pairs(
     enough = int(np.searchsorted(sizes, PSEUDO_GROUND_TRUTH_PIXELS)) + 1
     chosen = sorted(order[:enough])
     yield StageStarted("pseudo ground truth", len(chosen))
-    blindness = run.blindness if run.config.blind_pseudo_ground_truth else None
     signals = []
     for number, index in enumerate(chosen):
-        estimate = estimate_image(model, None, run.stack.images[index], blindness)
-        signals.append(estimate.prior_mean)
+        signals.append(_pseudo_ground_truth(run, model, run.stack.images[index]))
         yield StepDone("pseudo ground truth", number + 1, len(chosen))
     observations = [run.stack.images[index] for index in chosen]
     yield _finished(run, "pseudo ground truth", began)
     return SignalObservationPairs.from_pseudo_ground_truth(
         _Images(signals), _Images(observations)
     )
+
+
+def _pseudo_ground_truth(
+    run: _Run, model: PriorNetwork, image: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """Estimate the signal that the noise model is fitted to.
+
+    With noise of variance v, an estimate that sees its own pixel and is as good as it
+    can be, of error a, leaves residuals of variance v - a; a blind one of error b
+    leaves v + b. The covariance of the two residuals is v, so that midway between the
+    estimates they have v + (b - a) / 4: what is left is a quarter of the difference
+    of two similar small errors.
+    """
+    kind = run.config.pseudo_ground_truth
+    ways = {"midway": (None, run.blindness), "one-pass": (None,)}
+    estimates = [
+        estimate_image(model, None, image, blindness).prior_mean
+        for blindness in ways.get(kind, (run.blindness,))
+    ]
+    return np.mean(estimates, axis=0)
 
 
 def _warn_of_range(

@@ -51,6 +51,7 @@ def _paper_ppn2v() -> RunConfig:
         training=training,
         prior=PriorConfig(kind="free", n_samples=800),
         starts_from_n2v=False,
+        pseudo_ground_truth="one-pass",
         noise_model=NoiseModelConfig(kind="gmm", n_components=3, n_coefficients=2),
         inference=InferenceConfig(estimate="mmse", blind="no"),
     )
