@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import tifffile
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from napari_ppn2v.core.denoiser import Denoiser
@@ -25,7 +25,7 @@ from napari_ppn2v.files.atomic import as_json
 from napari_ppn2v.files.model_file import save_model
 from napari_ppn2v.pipeline.apply_job import ApplyRequest, apply_files
 from napari_ppn2v.pipeline.channel_runs import curves_csv
-from napari_ppn2v.pipeline.config import InferenceConfig
+from napari_ppn2v.pipeline.config import METHODS, InferenceConfig
 from napari_ppn2v.pipeline.file_request import DenoiseRequest
 from napari_ppn2v.pipeline.inputs import (
     dark_level,
@@ -55,6 +55,15 @@ def test_a_stored_request_comes_back_as_it_was(name):
     )
     stored = json.loads(as_json(asdict(request)))
     assert from_plain(DenoiseRequest, stored) == request
+
+
+@pytest.mark.parametrize("method", METHODS)
+@given(n_steps=st.integers(min_value=3, max_value=100_000))
+@settings(max_examples=50, deadline=None)
+def test_a_number_of_steps_is_kept_exactly_and_repeats_the_run(method, n_steps):
+    config = preset("balanced", method=method).with_steps(n_steps)
+    assert config.n_steps == n_steps
+    assert config.with_steps(n_steps) == config
 
 
 def test_a_stored_request_of_another_version_is_refused():

@@ -237,17 +237,20 @@ class RunConfig:
         return sum(config.n_steps for config in self.stages.values())
 
     def with_steps(self, n_steps: int) -> RunConfig:
-        """Return the same settings with about `n_steps` in all.
+        """Return the same settings with `n_steps` in all, at least one per training.
 
-        Each training keeps its share of them.
+        Each training keeps its share of them; the first takes what rounding leaves
+        over, so that the same total always means the same run.
         """
         scale = n_steps / self.n_steps
-        return replace(
+        scaled = replace(
             self,
-            pretraining=_scaled(self.pretraining, scale),
             training=_scaled(self.training, scale),
             refinement=_scaled(self.refinement, scale),
         )
+        later = scaled.n_steps - scaled.pretraining.n_steps
+        first = max(1, n_steps - later) / self.pretraining.n_steps
+        return replace(scaled, pretraining=_scaled(self.pretraining, first))
 
 
 def _scaled(config: TrainingConfig, scale: float) -> TrainingConfig:
