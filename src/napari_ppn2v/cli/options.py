@@ -96,8 +96,9 @@ Offset = Annotated[
 Method = Annotated[
     str | None,
     typer.Option(
-        help="pn2v (with a noise model), refined (its estimate learnt by a second "
-        "network) or n2v (without a noise model). Default: that of the preset.",
+        help="refined (the MMSE estimate, learnt with the noise model), pn2v (the "
+        "MMSE estimate, computed with it) or n2v (no noise model). Default: that of "
+        "the preset; pn2v with --estimate mmse.",
         metavar="pn2v|refined|n2v",
         rich_help_panel=TRAINING,
     ),
@@ -138,7 +139,7 @@ Seed = Annotated[
 Estimate = Annotated[
     str | None,
     typer.Option(
-        help="mmse (posterior mean), refined (the same, learnt by a second network), "
+        help="refined (posterior mean, learnt), mmse (posterior mean, computed), "
         "prior-mean, or auto: what promises the lowest error under the noise model.",
         metavar="NAME",
         rich_help_panel=RESULT,
@@ -155,7 +156,7 @@ Blind = Annotated[
 TileSize = Annotated[
     int | None,
     typer.Option(
-        help="Side of the tiles, in pixels. Smaller needs less memory. Default: 256.",
+        help="Side of the tiles, in pixels. Smaller needs less memory. Default: 512.",
         rich_help_panel=RESULT,
     ),
 ]

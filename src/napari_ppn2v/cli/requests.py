@@ -95,9 +95,11 @@ def noise_model_file(text: str | None) -> Path | None:
 
 def _config(given: dict[str, Any]) -> RunConfig:
     """Start from the preset and change what was asked for."""
+    # the computed MMSE estimate is what method pn2v is for
+    implied = "pn2v" if given.get("estimate") == "mmse" else None
     config = preset(
         given.get("preset", DEFAULT_PRESET),
-        method=given.get("method"),
+        method=given.get("method", implied),
         seed=given.get("seed", 0),
     )
     if "steps" in given:
