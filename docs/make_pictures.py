@@ -46,7 +46,10 @@ def main() -> None:
     after, uncertainty = result.image[FRAME], result.posterior_std[FRAME]
     figures = {
         "before_after": before_after_figure(
-            *(image[SHOWN, SHOWN] for image in (noisy, after, truth, uncertainty)),
+            noisy[SHOWN, SHOWN],
+            after[SHOWN, SHOWN],
+            truth[SHOWN, SHOWN],
+            uncertainty[SHOWN, SHOWN],
             psnr_before=psnr(noisy, truth).mean,
             psnr_after=psnr(after, truth).mean,
         ),
