@@ -14,7 +14,13 @@ import numpy as np
 
 from napari_ppn2v.core.axes import check_axes
 from napari_ppn2v.errors import BadFile
-from napari_ppn2v.files.lazy import JoinedArray, LazyArray, RawArray, unreadable
+from napari_ppn2v.files.lazy import (
+    DAMAGED,
+    JoinedArray,
+    LazyArray,
+    RawArray,
+    unreadable,
+)
 from napari_ppn2v.files.source import ImageSource
 from napari_ppn2v.files.tiff_reading import open_tiff
 from napari_ppn2v.files.units import Spacing
@@ -138,7 +144,7 @@ def _first_bytes(path: Path) -> bytes:
 def _open_npy(path: Path, series: int = 0) -> ImageSource:
     try:
         mapped = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (ValueError, OSError, EOFError) as error:
+    except DAMAGED as error:
         raise unreadable(path, error) from error
     data = RawArray(
         path,

@@ -7,6 +7,9 @@ through a long stack stays that of one piece, also as the operating system count
 from __future__ import annotations
 
 import math
+import struct
+import tokenize
+import zipfile
 import zlib
 from bisect import bisect_right
 from itertools import accumulate
@@ -21,6 +24,26 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from napari_ppn2v.core.frames import ArrayLike
+
+
+DAMAGED = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    EOFError,
+    LookupError,
+    MemoryError,
+    OSError,
+    RuntimeError,
+    SyntaxError,
+    TypeError,
+    ValueError,
+    struct.error,
+    tokenize.TokenError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+"""What readers of other packages raise on damaged bytes; no error of ours is one."""
 
 
 class LazyArray:
@@ -78,7 +101,7 @@ class RawArray(LazyArray):
             mapped = np.memmap(
                 self.path, self.dtype, "r", self._offset, self.shape, self._order
             )
-        except (OSError, ValueError) as error:
+        except DAMAGED as error:
             raise unreadable(self.path, error) from error
         return np.array(mapped[index])
 
@@ -99,7 +122,7 @@ class DecodedArray(LazyArray):
     def __getitem__(self, index: Any) -> np.ndarray:
         try:
             return np.asarray(self._source[index])
-        except (OSError, ValueError, KeyError, RuntimeError, zlib.error) as error:
+        except DAMAGED as error:
             raise unreadable(self.path, error) from error
 
     def probe(self) -> None:

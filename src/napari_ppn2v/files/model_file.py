@@ -7,7 +7,6 @@ code from it.
 from __future__ import annotations
 
 import json
-import zipfile
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +15,7 @@ import numpy as np
 
 from napari_ppn2v.errors import BadFile, PPN2VError
 from napari_ppn2v.files.atomic import atomic_path
+from napari_ppn2v.files.lazy import DAMAGED
 
 if TYPE_CHECKING:
     from os import PathLike
@@ -94,14 +94,7 @@ def load_model(path: str | PathLike[str]) -> Denoiser:
             reason=str(header["reason"]),
             provenance=dict(header["provenance"]),
         )
-    except (
-        KeyError,
-        TypeError,
-        ValueError,
-        RuntimeError,
-        AttributeError,
-        PPN2VError,
-    ) as error:
+    except (*DAMAGED, PPN2VError) as error:
         raise BadFile(
             f"{path.name} is a model file of ours, but its content is damaged "
             f"({error}). Use another copy, or train again."
@@ -142,16 +135,7 @@ def _read(
                 raise ValueError("the header is foreign")
             names = [] if header_only else [n for n in archive.files if n != "header"]
             arrays = {name: archive[name] for name in names}
-    except (
-        OSError,
-        ValueError,
-        KeyError,
-        EOFError,
-        AttributeError,
-        MemoryError,
-        zipfile.BadZipFile,
-        NotImplementedError,
-    ) as error:
+    except DAMAGED as error:
         raise BadFile(
             f"{path.name} is not a model file of napari-ppn2v, or it is damaged "
             f"({error}). Choose a file that ends in {MODEL_SUFFIX}, written by "

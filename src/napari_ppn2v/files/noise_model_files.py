@@ -6,7 +6,6 @@ Nothing here unpickles; a file can hold arrays, numbers and text only.
 from __future__ import annotations
 
 import json
-import zipfile
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +14,7 @@ import numpy as np
 
 from napari_ppn2v.errors import BadFile, BadSetting
 from napari_ppn2v.files.atomic import atomic_path
+from napari_ppn2v.files.lazy import DAMAGED
 
 if TYPE_CHECKING:
     from os import PathLike
@@ -206,7 +206,7 @@ def _own_model(content: dict[str, np.ndarray], path: Path) -> NoiseModel:
         return model_from_state(
             str(header.get("kind")), {**header.get("values", {}), **arrays}
         )
-    except (BadSetting, ValueError, TypeError, IndexError) as error:
+    except (*DAMAGED, BadSetting) as error:
         raise _damaged(path, str(error)) from error
 
 
@@ -214,7 +214,7 @@ def _header(content: dict[str, np.ndarray], path: Path) -> dict[str, Any]:
     """Read and check the JSON header of one of our files."""
     try:
         header = json.loads(str(content[_HEADER]))
-    except json.JSONDecodeError as error:
+    except DAMAGED as error:
         raise _damaged(path, "its header cannot be read") from error
     if not isinstance(header, dict) or header.get("schema") != SCHEMA:
         raise _foreign(path, "its header is of another program")
@@ -243,9 +243,9 @@ def _mixture_from_ppn2v(
 ) -> GaussianMixtureModel:
     from napari_ppn2v.core.noise_models import GaussianMixtureModel
 
-    if not all(np.isfinite(content[key]).all() for key in _GMM_KEYS):
-        raise _damaged(path, "it holds values that are not finite")
     try:
+        if not all(np.isfinite(content[key]).all() for key in _GMM_KEYS):
+            raise ValueError("it holds values that are not finite")
         low, high, floor = (
             float(content[key].reshape(-1)[0])
             for key in ("min_signal", "max_signal", "min_sigma")
@@ -258,7 +258,7 @@ def _mixture_from_ppn2v(
             likelihood_floor=_PPN2V_LIKELIHOOD_FLOOR,
             is_clamped=False,
         )
-    except (BadSetting, ValueError, IndexError) as error:
+    except (*DAMAGED, BadSetting) as error:
         raise _damaged(path, str(error)) from error
 
 
@@ -332,7 +332,7 @@ def _read(path: Path) -> dict[str, np.ndarray] | np.ndarray:
             if isinstance(content, np.ndarray):
                 return content
             return {key: content[key] for key in content.files}
-    except (ValueError, EOFError, KeyError, OSError, zipfile.BadZipFile) as error:
+    except DAMAGED as error:
         raise _damaged(path, str(error)) from error
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import struct
 import weakref
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -13,6 +12,7 @@ import numpy as np
 
 from napari_ppn2v.errors import BadFile
 from napari_ppn2v.files.lazy import (
+    DAMAGED,
     DecodedArray,
     LazyArray,
     RawArray,
@@ -30,8 +30,6 @@ if TYPE_CHECKING:
 
 _SPATIAL = {"X": "PhysicalSizeX", "Y": "PhysicalSizeY", "Z": "PhysicalSizeZ"}
 _DAMAGE = ("invalid page offset", "invalid value offset", "invalid offset", "corrupted")
-# what tifffile lets through when a file is damaged; TiffFileError is a ValueError
-_DAMAGED = (ValueError, KeyError, IndexError, TypeError, OSError, struct.error)
 _RESOLUTION_PER_CENTIMETRE = 3
 
 
@@ -52,13 +50,13 @@ def open_tiff(path: Path, series: int = 0) -> ImageSource:
     with _damage_noted() as damage:
         try:
             tif = tifffile.TiffFile(path)
-        except _DAMAGED as error:
+        except DAMAGED as error:
             raise unreadable(path, error) from error
         try:
             chosen = _chosen_series(tif, path, series)
             _check_complete(tif, chosen, path, damage)
             data = _pixels(tif, chosen, path)
-        except struct.error as error:
+        except DAMAGED as error:
             tif.close()
             raise unreadable(path, error) from error
         except BaseException:
@@ -78,8 +76,13 @@ def open_tiff(path: Path, series: int = 0) -> ImageSource:
 def _chosen_series(tif: tifffile.TiffFile, path: Path, series: int) -> Any:
     try:
         found = tif.series
-    except _DAMAGED as error:
+    except DAMAGED as error:
         raise unreadable(path, error) from error
+    if not found:
+        raise BadFile(
+            f"The file {path} is a TIFF without an image in it. It may be damaged or "
+            "incomplete; copy it again or export it once more."
+        )
     if not 0 <= series < len(found):
         raise BadFile(
             f"The file {path} has {len(found)} image series, counted from 0; there is "
@@ -116,7 +119,7 @@ def _pixels(tif: tifffile.TiffFile, series: Any, path: Path) -> LazyArray:
     try:
         store = series.aszarr(level=0)
         data = DecodedArray(path, zarr.open(store, mode="r"))
-    except (ValueError, KeyError, NotImplementedError) as error:
+    except DAMAGED as error:
         raise unreadable(path, error) from error
     data.probe()
     weakref.finalize(data, tif.close)

@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from napari_ppn2v.errors import BadFile
-from napari_ppn2v.files.lazy import DecodedArray, unreadable
+from napari_ppn2v.files.lazy import DAMAGED, DecodedArray, unreadable
 from napari_ppn2v.files.source import ImageSource, description_metadata
 from napari_ppn2v.files.units import Spacing, canonical_unit
 
@@ -71,7 +71,7 @@ def _opened(path: Path) -> Any:
         if _needs_pickle(path):
             raise _holds_objects(path)
         return zarr.open(str(path), mode="r")
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
+    except DAMAGED as error:
         raise BadFile(
             f"The folder {path} cannot be opened as Zarr: {error}. Check that it was "
             "copied completely, hidden files included."
@@ -94,7 +94,7 @@ def _checked(path: Path, array: Any) -> DecodedArray:
         raise _holds_objects(path)
     try:
         return DecodedArray(path, array)
-    except (ValueError, TypeError) as error:
+    except DAMAGED as error:
         raise unreadable(path, error) from error
 
 
