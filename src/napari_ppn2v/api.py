@@ -24,6 +24,7 @@ from napari_ppn2v.core.noise_models.fitting import (
     fit_noise_model as _fit_noise_model,
 )
 from napari_ppn2v.core.pairs import SignalObservationPairs
+from napari_ppn2v.errors import BadSetting
 from napari_ppn2v.events import Event, drain
 from napari_ppn2v.pipeline.budget import plan_steps
 from napari_ppn2v.pipeline.denoising import denoise_frames
@@ -120,6 +121,8 @@ def denoise(
     True
     """
     stop = stop or StopToken()
+    if posterior_std:
+        options["config"] = _with_posterior_std(options)
     run = train(
         observation,
         axes=axes,
@@ -171,7 +174,7 @@ def train(
     Parameters
     ----------
     preset : "fast", "balanced", "thorough", or a paper's settings
-    method : "pn2v" (default) or "n2v"
+    method : "refined" (default), "pn2v" or "n2v"
     minutes : training budget, turned into steps by timing a few on this machine
     steps : training steps in all, instead of `minutes`
     seed : equal seed, steps, threads and machine give equal results on the CPU
@@ -286,6 +289,21 @@ def fit_noise_model(
             as_frames(signal), as_frames(observation)
         )
     return drain(_fit_noise_model(pairs, config or NoiseModelConfig()), on_event)
+
+
+def _with_posterior_std(options: dict[str, Any]) -> RunConfig:
+    """Return settings whose estimate comes with its uncertainty."""
+    config = options.get("config") or _preset(
+        options.get("preset", "balanced"),
+        method=options.get("method"),
+        seed=options.get("seed", 0),
+    )
+    if config.method == "n2v":
+        raise BadSetting(
+            "Noise2Void has no noise model, so there is no posterior standard "
+            "deviation. Choose the method 'refined' or 'pn2v'."
+        )
+    return replace(config, inference=replace(config.inference, posterior_std=True))
 
 
 def _noise_source(calibration: Any, noise_model: NoiseModel | None) -> NoiseSource:

@@ -243,3 +243,25 @@ def test_midway_between_blind_and_one_pass_the_noise_has_its_true_size(sample, g
         errors[kind] = float((model.moments(signal)[1] / exact - 1).mean())
     assert errors["one-pass"] < errors["midway"] < errors["blind"]
     assert abs(errors["midway"]) < 0.05
+
+
+def test_a_stop_during_refinement_keeps_what_there_is(sample, gmm):
+    inference = replace(gmm.inference, posterior_std=True)
+    config = replace(gmm, method="refined", inference=inference)
+    stop, watch = stop_at("refinement 1", 20)
+    run = drain(journey(sample, config, stop=stop), watch)
+    assert run.is_stopped
+    assert run.denoiser.noise_model is not None
+    assert gain(run.denoiser, sample) > 2
+
+
+@pytest.mark.parametrize(
+    ("method", "estimate"),
+    [("n2v", "mmse"), ("refined", "mmse"), ("pn2v", "refined")],
+)
+def test_an_estimate_that_the_method_cannot_give_is_refused_at_once(
+    quick, method, estimate
+):
+    inference = replace(quick.inference, estimate=estimate)
+    with pytest.raises(BadSetting, match=f"'{method}' has no estimate '{estimate}'"):
+        replace(quick, method=method, inference=inference)

@@ -73,7 +73,7 @@ def apply(
             inference=InferenceConfig(
                 estimate=estimate or "auto",
                 blind=blind or "auto",
-                tile_size=256 if tile_size is None else tile_size,
+                tile_size=512 if tile_size is None else tile_size,
                 posterior_std=bool(posterior_std),
             ),
             axes=axes,

@@ -202,6 +202,7 @@ Device = Annotated[
 Threads = Annotated[
     int | None,
     typer.Option(
-        help="Threads of the CPU. Default: all cores.", rich_help_panel=COMPUTER
+        help="Threads of the CPU. Default: one less than there are processors.",
+        rich_help_panel=COMPUTER,
     ),
 ]

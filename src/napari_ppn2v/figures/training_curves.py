@@ -37,6 +37,10 @@ _STAGE_TITLES = {
         "With the noise model (Probabilistic Noise2Void)",
         "negative log-likelihood (nats per pixel)",
     ),
+    "refinement": (
+        "Refinement on synthetic observations",
+        "squared error / variance of the data, and width",
+    ),
 }
 
 
@@ -50,7 +54,8 @@ def training_curves_figure(
     curves
         Stage -> list of (step, training loss, validation loss). The losses of "n2v"
         are squared errors in units of the data's variance, those of "pn2v" negative
-        log-likelihoods in nats per pixel.
+        log-likelihoods in nats per pixel, those of "refinement 1", "refinement 2"...
+        squared errors with a hundredth of the log-likelihood of the width added.
 
     Raises
     ------
@@ -69,7 +74,9 @@ def training_curves_figure(
 
 
 def _draw_curve(axes: Axes, stage: str, curve: Floats, look: Style) -> None:
-    title, unit = _STAGE_TITLES.get(stage, (stage, "loss"))
+    name, _, number = stage.partition(" ")
+    title, unit = _STAGE_TITLES.get(name, (stage, "loss"))
+    title = f"{title}, round {number}" if number else title
     steps, training, validation = curve.T
     marker = "." if len(steps) < 40 else None
     axes.plot(

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 
 from napari_ppn2v.core.networks import UNetConfig
 from napari_ppn2v.core.noise_models.fitting import NoiseModelConfig
+from napari_ppn2v.errors import BadSetting
 from napari_ppn2v.settings import check_settings, setting
 
 
@@ -161,6 +162,11 @@ class InferenceConfig:
 
 
 METHODS = ("n2v", "pn2v", "refined")
+ESTIMATES = {
+    "n2v": ("auto", "prior-mean"),
+    "pn2v": ("auto", "prior-mean", "mmse"),
+    "refined": ("auto", "prior-mean", "refined"),
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -219,6 +225,13 @@ class RunConfig:
 
     def __post_init__(self) -> None:
         check_settings(self)
+        allowed, wanted = ESTIMATES[self.method], self.inference.estimate
+        if wanted not in allowed:
+            methods = [name for name, known in ESTIMATES.items() if wanted in known]
+            raise BadSetting(
+                f"Method '{self.method}' has no estimate '{wanted}'. Choose one of: "
+                f"{', '.join(allowed)}; or method {' or '.join(methods)}."
+            )
 
     @property
     def stages(self) -> dict[str, TrainingConfig]:

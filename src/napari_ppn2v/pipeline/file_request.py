@@ -70,10 +70,11 @@ def check_request(request: DenoiseRequest) -> None:
     known_dark = request.dark is not None or config.noise_model.offset is not None
     rules = {
         "Noise2Void uses no noise model, but a calibration, a noise model or a dark "
-        "recording is given. Leave it out, or choose the method pn2v.": is_n2v
-        and any(sources),
+        "recording is given. Leave it out, or choose the method refined or pn2v.": (
+            is_n2v and any(sources)
+        ),
         "Noise2Void has no noise model, so there is no posterior standard deviation. "
-        "Choose the method pn2v.": is_n2v and config.inference.posterior_std,
+        "Choose the method refined or pn2v.": is_n2v and config.inference.posterior_std,
         "A calibration and a noise model are both given. The calibration is used to "
         "fit a noise model; give one of the two.": bool(request.calibration)
         and request.noise_model is not None,

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from napari_ppn2v.pipeline.training import TrainedPrior
     from napari_ppn2v.stop import StopToken
 
-PSEUDO_GROUND_TRUTH_PIXELS = 1_500_000
+PSEUDO_GROUND_TRUTH_PIXELS = 1_000_000
 ROUGH_SIGNAL_SIDE = 5  # pixels
 RANGE_MARGIN = 0.02  # of the fitted range
 WORTH_A_WARNING = 0.001  # share of the pixels
@@ -265,7 +265,7 @@ def _finish_n2v(run: _Run, n2v: TrainedPrior) -> TrainedRun:
     is_blind = run.config.inference.blind == "yes"
     reason = (
         "training was stopped before there was a noise model"
-        if run.config.method == "pn2v"
+        if run.config.method != "n2v"
         else "Noise2Void has no noise model"
     )
     denoiser = Denoiser(
@@ -480,7 +480,11 @@ def _options(
         options += [("mmse", b) for b in passes if b or not counts_twice]
     has_std = model.n_samples > 1 or not wanted.posterior_std
     if has_std and wanted.estimate in ("auto", "prior-mean"):
-        options += [("prior-mean", b) for b in passes]
+        # beside the refined estimate a blind prior mean never came close
+        few = passes[:1] if options and refined is not None else passes
+        options += [("prior-mean", b) for b in few]
+    if not options and run.stop.is_stopped:
+        return [("prior-mean", False)]  # what was asked for is not there yet
     if not options:
         raise BadSetting(
             f"The estimate '{wanted.estimate}' cannot be had with method "

@@ -35,7 +35,7 @@ def _paper_ppn2v() -> RunConfig:
         n_steps=200 * 5,
         batch_size=20,
         patch_size=100,
-        mask_box=6,  # 289 hidden pixels of 100², published 312
+        mask_box=6,  # about 278 hidden pixels of 100²; the paper says 312
         replacement="random",
         learning_rate=1e-3,
         schedule="plateau",
@@ -105,7 +105,7 @@ def preset(name: str, *, method: str | None = None, seed: int = 0) -> RunConfig:
     Parameters
     ----------
     name : one of `PRESET_NAMES`
-    method : "pn2v" or "n2v" in place of the preset's own
+    method : "refined", "pn2v" or "n2v" in place of the preset's own
 
     Raises
     ------

@@ -1,0 +1,121 @@
+"""The Python interface: one call, or each stage by itself, on any kind of array."""
+
+import dask.array
+import numpy as np
+import pytest
+import torch
+import zarr
+
+import napari_ppn2v as ppn2v
+from napari_ppn2v.core.camera import Camera, simulate_calibration, simulate_stack
+from napari_ppn2v.core.frames import as_frames
+from napari_ppn2v.errors import BadAxes, BadSetting
+from napari_ppn2v.events import StageStarted, StepDone, collect
+from napari_ppn2v.pipeline.budget import plan_steps
+
+CAMERA = Camera(kind="scmos", gain=2.2, offset=100, read_noise=3.3)
+
+
+@pytest.fixture(scope="module")
+def stack():
+    return simulate_stack(CAMERA, n_frames=3, size=64, peak_electrons=80, seed=0)
+
+
+@pytest.fixture(scope="module")
+def result(stack):
+    return ppn2v.denoise(stack.observation, axes="TYX", steps=250, posterior_std=True)
+
+
+def psnr(image, truth):
+    return 10 * np.log10(np.ptp(truth) ** 2 / np.mean((image - truth) ** 2))
+
+
+def test_one_call_denoises_and_gives_the_uncertainty(stack, result):
+    assert result.image.shape == stack.observation.shape
+    assert result.image.dtype == np.float32
+    noisy = stack.observation.astype(np.float32)
+    assert psnr(result.image, stack.signal) > psnr(noisy, stack.signal) + 3
+    assert (result.posterior_std > 0).all()
+    assert not result.is_stopped
+
+
+@pytest.mark.parametrize("kind", ["dask", "zarr", "list of slices"])
+def test_every_kind_of_array_gives_the_same(stack, result, kind):
+    data = stack.observation
+    source = {
+        "dask": lambda: dask.array.from_array(data, chunks=(1, 32, 32)),
+        "zarr": lambda: zarr.array(data, chunks=(1, 32, 32)),
+        "list of slices": lambda: np.asfortranarray(data),
+    }[kind]()
+    again = ppn2v.apply(result.denoiser, source, axes="TYX")
+    np.testing.assert_array_equal(again.image, result.image)
+
+
+def test_the_input_is_left_as_it_was(stack, result):
+    assert stack.observation.dtype == np.uint16
+    fresh = simulate_stack(CAMERA, n_frames=3, size=64, peak_electrons=80, seed=0)
+    np.testing.assert_array_equal(stack.observation, fresh.observation)
+
+
+def test_stages_by_themselves(stack, tmp_path):
+    recording = simulate_calibration(
+        CAMERA, n_repeats=20, size=64, peak_electrons=90, seed=1
+    )
+    fit = ppn2v.fit_noise_model(calibration=recording.observation)
+    _, variance = fit.model.moments(torch.tensor([200.0]))
+    assert variance.item() == pytest.approx(2.2 * 100 + 3.3**2, rel=0.08)
+    run = ppn2v.train(stack.observation, axes="TYX", noise_model=fit.model, steps=40)
+    assert run.denoiser.noise_model is fit.model
+    path = ppn2v.save_model(tmp_path / "a.ppn2v", run.denoiser)
+    once = ppn2v.apply(run.denoiser, stack.observation, axes="TYX").image
+    loaded = ppn2v.apply(ppn2v.load_model(path), stack.observation, axes="TYX").image
+    np.testing.assert_array_equal(once, loaded)
+
+
+def test_results_come_back_in_the_axes_of_the_input(stack, result):
+    turned = np.moveaxis(stack.observation, 0, 2)  # Y, X, T
+    again = ppn2v.apply(result.denoiser, turned, axes="YXT")
+    np.testing.assert_array_equal(np.moveaxis(again.image, 2, 0), result.image)
+
+
+def test_a_stop_gives_what_there_is(stack):
+    stop = ppn2v.StopToken()
+
+    def watch(event):
+        if isinstance(event, StepDone) and event.step == 25:
+            stop.stop()
+
+    done = ppn2v.denoise(
+        stack.observation, axes="TYX", steps=100, stop=stop, on_event=watch,
+        posterior_std=True,
+    )  # fmt: skip
+    assert done.is_stopped
+    assert np.isfinite(done.image).all()
+    assert done.posterior_std is None
+
+
+def test_uncertainty_of_noise2void_is_refused_before_training(stack):
+    with pytest.raises(BadSetting, match="no posterior standard deviation"):
+        ppn2v.denoise(stack.observation, method="n2v", posterior_std=True)
+
+
+def test_channels_must_be_chosen():
+    with pytest.raises(BadAxes):
+        ppn2v.denoise(np.zeros((2, 32, 32, 3)) + np.eye(32)[..., None], axes="TYXC")
+
+
+def test_minutes_become_steps_by_timing_some(stack):
+    frames = as_frames(stack.observation, "TYX")
+    config = ppn2v.preset("balanced")
+    job = plan_steps(
+        [frames], config, 1.0, device=torch.device("cpu"), stop=ppn2v.StopToken()
+    )
+    events, one = collect(job)
+    assert isinstance(events[0], StageStarted)
+    assert 20 < one < 60_000
+
+
+def test_unknown_names_are_attribute_errors():
+    with pytest.raises(AttributeError, match="nothing"):
+        _ = ppn2v.nothing
+    assert "denoise" in dir(ppn2v)
