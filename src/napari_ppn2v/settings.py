@@ -6,6 +6,7 @@ label, a unit or a range is written once.
 
 from __future__ import annotations
 
+import math
 from dataclasses import MISSING, asdict, field, fields
 from typing import Any
 
@@ -55,6 +56,8 @@ def check_settings(config: Any) -> None:
             raise BadSetting(
                 f"{name} is {value!r}. Choose one of: {', '.join(choices)}."
             )
+        if isinstance(value, float) and not math.isfinite(value):
+            raise BadSetting(f"{name} is {value}. Give a finite number.")
         if low is not None and not value >= low:
             raise BadSetting(f"{name} is {value}. It must be at least {low}.")
         if high is not None and not value <= high:

@@ -70,6 +70,7 @@ def test_images_that_cannot_be_used_are_refused(run, tmp_path, command, name):
     result = run(command, image, "-o", out, "--preset fast --steps 6")
     assert result.exit_code == 2, result.output
     assert words in result.stderr
+    assert "noisy.tif" in result.stderr
     assert "Traceback" not in result.output
     assert "Training" not in result.stderr
     assert not out.exists()
@@ -87,6 +88,8 @@ SETTINGS = {
     "kind": ("--noise-model-kind best", "auto"),
     "steps": ("--steps 0", "at least"),
     "minutes": ("--minutes 0", "more than 0"),
+    "endless": ("--minutes inf", "finite"),
+    "offset": ("--offset nan", "finite"),
     "both budgets": ("--minutes 1 --steps 10", "give one of the two"),
     "device": ("--device tpu", "Available:"),
     "threads": ("--threads 0", "at least 1"),

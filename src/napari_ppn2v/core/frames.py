@@ -61,6 +61,8 @@ class Frames:
         Axes of the source (of what `select` has left of it), and the way back.
     channel
         The channel read, 0 where the source has no channel axis.
+    name
+        Of the file, for messages; empty for arrays.
     """
 
     def __init__(
@@ -70,12 +72,13 @@ class Frames:
         *,
         channel: int = 0,
         indices: tuple[int, ...] | None = None,
+        name: str = "",
     ) -> None:
         self._source = source
         self._source_layout = layout
         self._indices = range(layout.n_frames) if indices is None else indices
         self.layout = layout if indices is None else layout.of_selection(indices)
-        self.channel = channel
+        self.channel, self.name = channel, name
         self.shape = layout.frame_shape
         self.dtype: np.dtype = np.dtype(source.dtype)
 
@@ -123,7 +126,7 @@ class Frames:
             block = block.T
         with np.errstate(over="ignore"):
             pixels = np.array(block, dtype=np.float32, order="C")
-        _check_finite(pixels, index)
+        _check_finite(pixels, index, self.name)
         return pixels
 
     def select(self, indices: Sequence[int] | range) -> Frames:
@@ -146,6 +149,7 @@ class Frames:
             self._source_layout,
             channel=self.channel,
             indices=tuple(self._indices[index] for index in chosen),
+            name=self.name,
         )
 
     def describe(self) -> str:
@@ -153,7 +157,9 @@ class Frames:
         return self.layout.describe(self.dtype, self.channel)
 
 
-def as_frames(data: Any, axes: str | None = None, channel: int | None = None) -> Frames:
+def as_frames(
+    data: Any, axes: str | None = None, channel: int | None = None, *, name: str = ""
+) -> Frames:
     """Read any array as a sequence of 2-D frames, without loading it.
 
     Parameters
@@ -167,6 +173,8 @@ def as_frames(data: Any, axes: str | None = None, channel: int | None = None) ->
     channel
         Which channel to read, from 0. Needed where there are several: every channel
         has its own detector and so its own noise.
+    name
+        Of the file, for messages about its pixels.
 
     Raises
     ------
@@ -186,7 +194,7 @@ def as_frames(data: Any, axes: str | None = None, channel: int | None = None) ->
             "from 0. Choose another channel, or say which axis is the channel, for "
             "example axes='TCYX'."
         )
-    return Frames(source, layout, channel=channel)
+    return Frames(source, layout, channel=channel, name=name)
 
 
 def channel_count(data: Any, axes: str | None = None) -> int:
@@ -212,9 +220,9 @@ def check_trainable(frames: Frames, minimum_side: int) -> None:
     height, width = frames.shape
     if min(height, width) < minimum_side:
         raise BadData(
-            f"The frames are {height} x {width} pixels, but training needs at least "
-            f"{minimum_side} x {minimum_side}. Use larger frames, or settings with a "
-            "smaller patch."
+            f"{_of_file(frames.name)}The frames are {height} x {width} pixels, but "
+            f"training needs at least {minimum_side} x {minimum_side}. Use larger "
+            "frames, or settings with a smaller patch."
         )
     value = 0.0
     for frame in frames:
@@ -223,9 +231,9 @@ def check_trainable(frames: Frames, minimum_side: int) -> None:
             return
     which = "the image" if len(frames) == 1 else f"each of the {len(frames)} frames"
     raise BadData(
-        f"Every pixel of {which} has the same value ({value:g} in the last one), so "
-        "there is nothing to learn from. Check that the right file, channel and frames "
-        "were chosen."
+        f"{_of_file(frames.name)}Every pixel of {which} has the same value ({value:g} "
+        "in the last one), so there is nothing to learn from. Check that the right "
+        "file, channel and frames were chosen."
     )
 
 
@@ -274,15 +282,19 @@ def _plain_slice(part: slice, size: int) -> slice:
     return slice(start, max(start, stop))
 
 
-def _check_finite(pixels: np.ndarray, index: int) -> None:
+def _check_finite(pixels: np.ndarray, index: int, name: str) -> None:
     finite = np.isfinite(pixels)
     if finite.all():
         return
     n_nan = int(np.isnan(pixels).sum())
     n_infinite = int(pixels.size - finite.sum()) - n_nan
     raise BadData(
-        f"Frame {index} holds {n_nan} values that are not a number (NaN) and "
-        f"{n_infinite} that are infinite or beyond 3.4e38, of {pixels.size} read. Use "
-        "the recording as the camera wrote it, or replace these pixels, for example "
-        "by the median of their neighbours."
+        f"{_of_file(name)}Frame {index} holds {n_nan} values that are not a number "
+        f"(NaN) and {n_infinite} that are infinite or beyond 3.4e38, of {pixels.size} "
+        "read. Use the recording as the camera wrote it, or replace these pixels, for "
+        "example by the median of their neighbours."
     )
+
+
+def _of_file(name: str) -> str:
+    return f"{name}: " if name else ""

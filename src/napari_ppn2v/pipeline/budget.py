@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -10,6 +11,7 @@ import numpy as np
 
 from napari_ppn2v.core.objectives import squared_error
 from napari_ppn2v.core.training_stack import collect_training_stack
+from napari_ppn2v.errors import BadSetting
 from napari_ppn2v.events import StageFinished, StageStarted, StepDone
 from napari_ppn2v.pipeline.journeys import new_model, training_batches
 from napari_ppn2v.pipeline.training import train_prior
@@ -50,7 +52,16 @@ def plan_steps(
     int
         Steps in all stages together, for `RunConfig.with_steps`. Training with that
         number is repeatable, which training by the clock is not.
+
+    Raises
+    ------
+    BadSetting  If the budget is not a positive number of minutes.
     """
+    if not 0 < minutes < math.inf:
+        raise BadSetting(
+            f"The training budget is {minutes:g} minutes. It must be more than 0, and "
+            "finite."
+        )
     began = time.perf_counter()
     total = WARM_UP_STEPS + TIMED_STEPS
     yield StageStarted("dry run", total)

@@ -122,8 +122,12 @@ def open_noisy(
 def open_frames(path: Path, axes: str | None, channel: int) -> Frames:
     """Open one channel of a recording; a recording of one channel serves for all."""
     source = open_image(path, axes)
-    count = channel_count(source.data, source.axes)
-    return as_frames(source.data, source.axes, channel if count > 1 else None)
+    try:
+        count = channel_count(source.data, source.axes)
+        chosen = channel if count > 1 else None
+        return as_frames(source.data, source.axes, chosen, name=path.name)
+    except (BadAxes, BadData) as error:
+        raise _in_file(error, path) from error
 
 
 def parse_frames(text: str, count: int) -> tuple[int, ...]:
@@ -180,7 +184,7 @@ def read_through(
             for index in range(len(frames)):
                 if stop.is_stopped:
                     return hashes
-                digest.update(_read(image, frames, index))
+                digest.update(frames.frame(index).tobytes())
                 done += 1
                 yield StepDone("reading", done, total)
         hashes.append(digest.hexdigest())
@@ -218,7 +222,9 @@ def _open_one(
         count = channel_count(source.data, source.axes)
         is_all = isinstance(channel, str)
         numbers = range(count) if isinstance(channel, str) else [channel]
-        opened = tuple(as_frames(source.data, source.axes, n) for n in numbers)
+        opened = tuple(
+            as_frames(source.data, source.axes, n, name=path.name) for n in numbers
+        )
     except (BadAxes, BadData) as error:
         raise _in_file(error, path) from error
     if frames:
@@ -234,13 +240,6 @@ def _in_file(error: BadAxes | BadData, path: Path) -> BadAxes | BadData:
     if "channel=" in text:
         text += " On the command line: --channel 0, or --channel all for all of them."
     return type(error)(text)
-
-
-def _read(image: OpenedImage, frames: Frames, index: int) -> bytes:
-    try:
-        return frames.frame(index).tobytes()
-    except BadData as error:
-        raise _in_file(error, image.path) from error
 
 
 def _images_in(folder: Path) -> list[Path]:
