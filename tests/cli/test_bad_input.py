@@ -119,6 +119,17 @@ def test_output_and_images_are_required(run, noisy, tmp_path):
     assert "No noisy image" in run("denoise", "-o", tmp_path / "x.tif").stderr
 
 
+@pytest.mark.parametrize("command", ["denoise", "apply"])
+def test_results_of_a_kind_that_is_not_written_are_refused(
+    run, noisy, finished, tmp_path, command
+):
+    model = [finished[0] / "model.ppn2v"] if command == "apply" else []
+    result = run(command, *model, noisy, "-o", tmp_path / "x.png")
+    assert result.exit_code == 2
+    assert "not written as .png" in result.stderr
+    assert not list(tmp_path.iterdir())
+
+
 def test_several_images_do_not_fit_into_one_file(run, noisy, truth, tmp_path):
     result = run("denoise", noisy, truth, "-o", tmp_path / "x.tif")
     assert result.exit_code == 2

@@ -21,6 +21,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 RESULT_SUFFIXES = (".tif", ".tiff", ".zarr")
+# names that are meant as a file, of a kind that no result is written as
+_OTHER_SUFFIXES = (
+    *(".png", ".jpg", ".jpeg", ".gif", ".bmp", ".avi", ".mp4"),
+    *(".npy", ".npz", ".h5", ".hdf5", ".ims", ".n5", ".mat", ".csv", ".json"),
+    *(".czi", ".nd2", ".lif", ".lsm", ".stk", ".oib", ".oif", ".dv"),
+)
 RUN_SUFFIX = ".ppn2v-run"
 RECORD = "run.json"
 FORMAT = "napari-ppn2v run"
@@ -58,7 +64,8 @@ class RunFolder:
 
         Raises
         ------
-        BadSetting  If several images would go into one file.
+        BadSetting  If several images would go into one file, or into a file of a kind
+            that is not written.
         """
         suffix = out.suffix.lower()
         beside = out.with_name(without_suffix(out.name) + RUN_SUFFIX)
@@ -72,6 +79,11 @@ class RunFolder:
                     "folder for the results; it is created where it is missing."
                 )
             return cls(beside, (out,), beside / f"model{MODEL_SUFFIX}")
+        if suffix in _OTHER_SUFFIXES and not out.is_dir():
+            raise BadSetting(
+                f"The output is named {out.name}, but results are not written as "
+                f"{suffix}. End it in .tif, .ome.tif or .zarr, or name a folder."
+            )
         results = tuple(out / f"{n}_denoised.ome.tif" for n in unique_names(names))
         return cls(out, results, out / f"model{MODEL_SUFFIX}")
 
