@@ -38,7 +38,8 @@ from napari_ppn2v.core.inference import Blindness
 from napari_ppn2v.core.objectives import squared_error
 from napari_ppn2v.core.training_stack import collect_training_stack
 from napari_ppn2v.events import Event, Notice, StepDone, Validated, drain
-from napari_ppn2v.pipeline.journeys import Bootstrap, new_model, train_denoiser
+from napari_ppn2v.pipeline.journeys import new_model, train_denoiser
+from napari_ppn2v.pipeline.noise_sources import Bootstrap
 from napari_ppn2v.pipeline.presets import preset
 from napari_ppn2v.pipeline.training import train_prior
 from napari_ppn2v.stop import StopToken

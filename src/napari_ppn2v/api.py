@@ -28,13 +28,12 @@ from napari_ppn2v.errors import BadSetting
 from napari_ppn2v.events import Event, drain
 from napari_ppn2v.pipeline.budget import plan_steps
 from napari_ppn2v.pipeline.denoising import denoise_frames
-from napari_ppn2v.pipeline.journeys import (
+from napari_ppn2v.pipeline.journeys import TrainedRun, train_denoiser
+from napari_ppn2v.pipeline.noise_sources import (
     Bootstrap,
     Calibration,
     GivenNoiseModel,
     NoiseSource,
-    TrainedRun,
-    train_denoiser,
 )
 from napari_ppn2v.pipeline.presets import preset as _preset
 from napari_ppn2v.stop import StopToken

@@ -20,11 +20,11 @@ from napari_ppn2v.events import (
     drain,
 )
 from napari_ppn2v.files.checkpoints import FileCheckpoint
-from napari_ppn2v.pipeline.journeys import (
+from napari_ppn2v.pipeline.journeys import train_denoiser
+from napari_ppn2v.pipeline.noise_sources import (
     Bootstrap,
     Calibration,
     GivenNoiseModel,
-    train_denoiser,
 )
 from napari_ppn2v.pipeline.presets import PRESET_NAMES, preset
 from napari_ppn2v.stop import StopToken

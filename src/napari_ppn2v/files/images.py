@@ -78,7 +78,7 @@ def open_image(
         one = Path(path)
         if not one.is_dir() or is_zarr(one):
             return _open_one(one, axes, series)
-        paths = _images_in(one)
+        paths = images_in(one)
     else:
         paths = [Path(item) for item in path]
     if not paths:
@@ -156,7 +156,8 @@ def _open_npy(path: Path, series: int = 0) -> ImageSource:
     return ImageSource(data=data, axes=None, metadata={"format": "npy"})
 
 
-def _images_in(folder: Path) -> list[Path]:
+def images_in(folder: Path) -> list[Path]:
+    """Return the image files of a folder, frame2 before frame10; raises BadFile."""
     found = [
         item
         for item in folder.iterdir()
@@ -167,11 +168,11 @@ def _images_in(folder: Path) -> list[Path]:
             f"The folder {folder} holds no images (files ending in "
             f"{', '.join(SUFFIXES)}). Check the path, or name the files themselves."
         )
-    return sorted(found, key=_natural_order)
+    return sorted(found, key=natural_order)
 
 
-def _natural_order(path: Path) -> list[tuple[int, str]]:
-    """Sort key by which frame2 comes before frame10."""
+def natural_order(path: Path) -> list[tuple[int, str]]:
+    """Return the sort key by which frame2 comes before frame10."""
     parts = re.split(r"(\d+)", path.name.lower())
     return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts]
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from napari_ppn2v.core.pairs import SignalObservationPairs
     from napari_ppn2v.events import Event
     from napari_ppn2v.pipeline.config import RunConfig
-    from napari_ppn2v.pipeline.journeys import NoiseSource
+    from napari_ppn2v.pipeline.noise_sources import NoiseSource
     from napari_ppn2v.pipeline.run_folder import RunFolder
     from napari_ppn2v.stop import StopToken
 

@@ -10,7 +10,7 @@ from napari_ppn2v.errors import BadFile, BadSetting
 from napari_ppn2v.files.noise_model_files import load_noise_model
 from napari_ppn2v.pipeline.config import RunConfig  # noqa: TC001 - restored by type
 from napari_ppn2v.pipeline.inputs import check_threads, open_frames
-from napari_ppn2v.pipeline.journeys import (
+from napari_ppn2v.pipeline.noise_sources import (
     Bootstrap,
     Calibration,
     GivenNoiseModel,

@@ -16,7 +16,12 @@ import numpy as np
 from napari_ppn2v.core.frames import Frames, as_frames, channel_count
 from napari_ppn2v.errors import BadAxes, BadData, BadFile, BadSetting
 from napari_ppn2v.events import StageFinished, StageStarted, StepDone
-from napari_ppn2v.files.images import SUFFIXES, ImageSource, open_image
+from napari_ppn2v.files.images import (
+    ImageSource,
+    images_in,
+    natural_order,
+    open_image,
+)
 from napari_ppn2v.files.zarr_reading import is_zarr
 
 if TYPE_CHECKING:
@@ -81,9 +86,9 @@ def find_images(paths: Iterable[Path]) -> tuple[Path, ...]:
     found: list[Path] = []
     for path in paths:
         if path.is_dir() and not is_zarr(path):
-            found += _images_in(path)
+            found += images_in(path)
         elif glob.has_magic(str(path)) and not path.exists():
-            matches = sorted(path.parent.glob(path.name), key=_natural_order)
+            matches = sorted(path.parent.glob(path.name), key=natural_order)
             if not matches:
                 raise BadFile(f"No file matches {path}. Check the pattern.")
             found += matches
@@ -240,23 +245,3 @@ def _in_file(error: BadAxes | BadData, path: Path) -> BadAxes | BadData:
     if "channel=" in text:
         text += " On the command line: --channel 0, or --channel all for all of them."
     return type(error)(text)
-
-
-def _images_in(folder: Path) -> list[Path]:
-    found = [
-        item
-        for item in folder.iterdir()
-        if item.suffix.lower() in SUFFIXES and not item.name.startswith(".")
-    ]
-    if not found:
-        raise BadFile(
-            f"The folder {folder} holds no images (files ending in "
-            f"{', '.join(SUFFIXES)}). Check the path, or name the files themselves."
-        )
-    return sorted(found, key=_natural_order)
-
-
-def _natural_order(path: Path) -> list[tuple[int, str]]:
-    """Sort key by which frame2 comes before frame10."""
-    parts = re.split(r"(\d+)", path.name.lower())
-    return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts]

@@ -5,16 +5,15 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import torch
-from scipy.ndimage import uniform_filter
 
 from napari_ppn2v.core.batches import Crops, MaskedObservations
 from napari_ppn2v.core.denoiser import Denoiser, require_estimate
 from napari_ppn2v.core.frames import Frames, check_trainable
-from napari_ppn2v.core.inference import Blindness, estimate_image
+from napari_ppn2v.core.inference import Blindness
 from napari_ppn2v.core.noise_models.fitting import FittedNoiseModel, fit_noise_model
 from napari_ppn2v.core.objectives import negative_log_likelihood, squared_error
 from napari_ppn2v.core.pairs import SignalObservationPairs
@@ -25,16 +24,21 @@ from napari_ppn2v.events import (
     Notice,
     StageFinished,
     StageStarted,
-    StepDone,
 )
 from napari_ppn2v.pipeline.inference_choice import choose_inference
+from napari_ppn2v.pipeline.noise_sources import (
+    Bootstrap,
+    Calibration,
+    GivenNoiseModel,
+    NoiseSource,
+    bootstrapped_pairs,
+    warn_of_range,
+)
 from napari_ppn2v.pipeline.refinement import refine
 from napari_ppn2v.pipeline.training import CheckpointStore, CurvePoint, train_prior
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
-
-    from numpy.typing import NDArray
 
     from napari_ppn2v.core.noise_models.base import NoiseModel
     from napari_ppn2v.events import Event
@@ -42,39 +46,12 @@ if TYPE_CHECKING:
     from napari_ppn2v.pipeline.training import TrainedPrior
     from napari_ppn2v.stop import StopToken
 
-PSEUDO_GROUND_TRUTH_PIXELS = 1_000_000
-ROUGH_SIGNAL_SIDE = 5  # pixels
-RANGE_MARGIN = 0.02  # of the fitted range
-WORTH_A_WARNING = 0.001  # share of the pixels
 SMALLEST_SIDE = 16  # pixels; below, hardly a pixel has surroundings
+
+R = TypeVar("R")
 
 Checkpoints = Callable[[str], CheckpointStore | None]
 """Gives the place where the training of a stage keeps its state."""
-
-
-@dataclass(frozen=True, slots=True)
-class Bootstrap:
-    """Fit the noise model to the noisy frames and their Noise2Void estimate.
-
-    "Bootstrapped PN2V", Prakash et al. 2020, section 2.
-    """
-
-
-@dataclass(frozen=True, slots=True)
-class Calibration:
-    """Fit the noise model to recordings of static scenes; each holds repeats of one."""
-
-    scenes: tuple[Frames, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class GivenNoiseModel:
-    """Use a noise model that is there already."""
-
-    model: NoiseModel
-
-
-NoiseSource = Bootstrap | Calibration | GivenNoiseModel
 
 
 @dataclass(frozen=True)
@@ -97,19 +74,6 @@ class TrainedRun:
     pairs: SignalObservationPairs | None
     is_stopped: bool
     seconds: dict[str, float] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class _Images:
-    """Images in memory, of differing sizes, read like frames."""
-
-    images: Sequence[NDArray[np.float32]]
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def frame(self, index: int) -> NDArray[np.float32]:
-        return self.images[index]
 
 
 def no_checkpoints(stage: str) -> None:
@@ -219,7 +183,7 @@ def train_denoiser(
         noise_source.model if isinstance(noise_source, GivenNoiseModel) else fit.model  # type: ignore[union-attr]
     )
     if not isinstance(noise_source, Bootstrap):
-        yield from _warn_of_range(stack, noise_model)
+        yield from warn_of_range(stack, noise_model)
     refined = None
     if config.method == "pn2v":
         trained = yield from _train_pn2v(run, noise_model, n2v)
@@ -292,77 +256,20 @@ def _noise_model(
         pairs = SignalObservationPairs.from_calibration(source.scenes)
     else:
         assert n2v is not None
-        pairs = yield from _bootstrapped_pairs(run, n2v.model)
+        pairs = yield from _timed(
+            run,
+            bootstrapped_pairs(
+                n2v.model,
+                run.stack,
+                run.blindness,
+                kind=run.config.pseudo_ground_truth,
+                seed=run.config.seed,
+            ),
+        )
         yield StageStarted("noise model", 0, "from the pseudo ground truth")
     fit = yield from fit_noise_model(pairs, run.config.noise_model)
     yield _finished(run, "noise model", began)
     return fit, pairs
-
-
-def _bootstrapped_pairs(
-    run: _Run, model: PriorNetwork
-) -> Generator[Event, None, SignalObservationPairs]:
-    """Noise2Void estimates of training images, as many as the fit can use."""
-    began = time.perf_counter()
-    rng = np.random.default_rng(run.config.seed)
-    order = rng.permutation(len(run.stack.images))
-    sizes = np.cumsum([run.stack.images[i].size for i in order])
-    enough = int(np.searchsorted(sizes, PSEUDO_GROUND_TRUTH_PIXELS)) + 1
-    chosen = sorted(order[:enough])
-    yield StageStarted("pseudo ground truth", len(chosen))
-    signals = []
-    for number, index in enumerate(chosen):
-        signals.append(_pseudo_ground_truth(run, model, run.stack.images[index]))
-        yield StepDone("pseudo ground truth", number + 1, len(chosen))
-    observations = [run.stack.images[index] for index in chosen]
-    yield _finished(run, "pseudo ground truth", began)
-    return SignalObservationPairs.from_pseudo_ground_truth(
-        _Images(signals), _Images(observations)
-    )
-
-
-def _pseudo_ground_truth(
-    run: _Run, model: PriorNetwork, image: NDArray[np.float32]
-) -> NDArray[np.float32]:
-    """Estimate the signal that the noise model is fitted to.
-
-    With noise of variance v, an estimate that sees its own pixel and is as good as it
-    can be, of error a, leaves residuals of variance v - a; a blind one of error b
-    leaves v + b. The covariance of the two residuals is v, so that midway between the
-    estimates they have v + (b - a) / 4: what is left is a quarter of the difference
-    of two similar small errors.
-    """
-    kind = run.config.pseudo_ground_truth
-    ways = {"midway": (None, run.blindness), "one-pass": (None,)}
-    estimates = [
-        estimate_image(model, None, image, blindness).prior_mean
-        for blindness in ways.get(kind, (run.blindness,))
-    ]
-    return np.mean(estimates, axis=0)
-
-
-def _warn_of_range(
-    stack: TrainingStack, noise_model: NoiseModel
-) -> Generator[Event, None, None]:
-    """Say how much of the data lies outside the signals that the fit has seen."""
-    low, high = noise_model.signal_range
-    # a local mean is signal enough to compare ranges with: single observations
-    # spread far beyond the signals they come from
-    rough = [uniform_filter(image, ROUGH_SIGNAL_SIDE) for image in stack.images]
-    margin = RANGE_MARGIN * (high - low)
-    outside = sum(int(((r < low - margin) | (r > high + margin)).sum()) for r in rough)
-    share = outside / stack.n_pixels
-    if share < WORTH_A_WARNING:
-        return
-    reach = (min(float(r.min()) for r in rough), max(float(r.max()) for r in rough))
-    yield Notice(
-        f"The noise model was fitted for signals from {low:.4g} to {high:.4g} grey "
-        f"values, but the image reaches from {reach[0]:.4g} to {reach[1]:.4g}: "
-        f"{share:.1%} of the pixels lie outside. There the noise model is "
-        "extrapolated. Record a calibration that covers the image, or estimate the "
-        "noise model from the image itself.",
-        is_warning=True,
-    )
 
 
 def _train_pn2v(
@@ -491,6 +398,18 @@ def _options(
             f"'{run.config.method}' and these settings. Choose 'auto'."
         )
     return options
+
+
+def _timed(run: _Run, job: Generator[Event, None, R]) -> Generator[Event, None, R]:
+    """Take note of the seconds of the stages that a job tells of."""
+    while True:
+        try:
+            event = next(job)
+        except StopIteration as end:
+            return end.value
+        if isinstance(event, StageFinished):
+            run.seconds[event.stage] = event.seconds
+        yield event
 
 
 def _finished(run: _Run, stage: str, began: float) -> StageFinished:

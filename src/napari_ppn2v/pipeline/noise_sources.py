@@ -1,0 +1,151 @@
+"""Where the noise model comes from, and whether it covers the data."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy.ndimage import uniform_filter
+
+from napari_ppn2v.core.inference import estimate_image
+from napari_ppn2v.core.pairs import SignalObservationPairs
+from napari_ppn2v.events import Notice, StageFinished, StageStarted, StepDone
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Sequence
+
+    from numpy.typing import NDArray
+
+    from napari_ppn2v.core.frames import Frames
+    from napari_ppn2v.core.inference import Blindness
+    from napari_ppn2v.core.noise_models.base import NoiseModel
+    from napari_ppn2v.core.prior_network import PriorNetwork
+    from napari_ppn2v.core.training_stack import TrainingStack
+    from napari_ppn2v.events import Event
+
+PSEUDO_GROUND_TRUTH_PIXELS = 1_000_000
+ROUGH_SIGNAL_SIDE = 5  # pixels
+RANGE_MARGIN = 0.02  # of the fitted range
+WORTH_A_WARNING = 0.001  # share of the pixels
+
+
+@dataclass(frozen=True, slots=True)
+class Bootstrap:
+    """Fit the noise model to the noisy frames and their Noise2Void estimate.
+
+    "Bootstrapped PN2V", Prakash et al. 2020, section 2.
+    """
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """Fit the noise model to recordings of static scenes; each holds repeats of one."""
+
+    scenes: tuple[Frames, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class GivenNoiseModel:
+    """Use a noise model that is there already."""
+
+    model: NoiseModel
+
+
+NoiseSource = Bootstrap | Calibration | GivenNoiseModel
+
+
+@dataclass(frozen=True, slots=True)
+class _Images:
+    """Images in memory, of differing sizes, read like frames."""
+
+    images: Sequence[NDArray[np.float32]]
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def frame(self, index: int) -> NDArray[np.float32]:
+        return self.images[index]
+
+
+def bootstrapped_pairs(
+    model: PriorNetwork,
+    stack: TrainingStack,
+    blindness: Blindness,
+    *,
+    kind: str,
+    seed: int,
+) -> Generator[Event, None, SignalObservationPairs]:
+    """Pair noisy images with their Noise2Void estimates, as many as a fit can use.
+
+    Parameters
+    ----------
+    model : trained Noise2Void
+    blindness : how pixels were hidden in its training
+    kind : "midway", "one-pass" or "blind"; see `RunConfig.pseudo_ground_truth`
+    seed : of the choice of images
+    """
+    began = time.perf_counter()
+    rng = np.random.default_rng(seed)
+    order = rng.permutation(len(stack.images))
+    sizes = np.cumsum([stack.images[i].size for i in order])
+    enough = int(np.searchsorted(sizes, PSEUDO_GROUND_TRUTH_PIXELS)) + 1
+    chosen = sorted(order[:enough])
+    yield StageStarted("pseudo ground truth", len(chosen))
+    signals = []
+    for number, index in enumerate(chosen):
+        signals.append(
+            _pseudo_ground_truth(model, stack.images[index], blindness, kind)
+        )
+        yield StepDone("pseudo ground truth", number + 1, len(chosen))
+    observations = [stack.images[index] for index in chosen]
+    yield StageFinished("pseudo ground truth", time.perf_counter() - began)
+    return SignalObservationPairs.from_pseudo_ground_truth(
+        _Images(signals), _Images(observations)
+    )
+
+
+def _pseudo_ground_truth(
+    model: PriorNetwork,
+    image: NDArray[np.float32],
+    blindness: Blindness,
+    kind: str,
+) -> NDArray[np.float32]:
+    """Estimate the signal that the noise model is fitted to.
+
+    With noise of variance v, an estimate that sees its own pixel and is as good as it
+    can be, of error a, leaves residuals of variance v - a; a blind one of error b
+    leaves v + b. The covariance of the two residuals is v, so that midway between the
+    estimates they have v + (b - a) / 4: what is left is a quarter of the difference
+    of two similar small errors.
+    """
+    ways = {"midway": (None, blindness), "one-pass": (None,), "blind": (blindness,)}
+    estimates = [
+        estimate_image(model, None, image, way).prior_mean for way in ways[kind]
+    ]
+    return np.mean(estimates, axis=0)
+
+
+def warn_of_range(
+    stack: TrainingStack, noise_model: NoiseModel
+) -> Generator[Event, None, None]:
+    """Say how much of the data lies outside the signals that the fit has seen."""
+    low, high = noise_model.signal_range
+    # a local mean is signal enough to compare ranges with: single observations
+    # spread far beyond the signals they come from
+    rough = [uniform_filter(image, ROUGH_SIGNAL_SIDE) for image in stack.images]
+    margin = RANGE_MARGIN * (high - low)
+    outside = sum(int(((r < low - margin) | (r > high + margin)).sum()) for r in rough)
+    share = outside / stack.n_pixels
+    if share < WORTH_A_WARNING:
+        return
+    reach = (min(float(r.min()) for r in rough), max(float(r.max()) for r in rough))
+    yield Notice(
+        f"The noise model was fitted for signals from {low:.4g} to {high:.4g} grey "
+        f"values, but the image reaches from {reach[0]:.4g} to {reach[1]:.4g}: "
+        f"{share:.1%} of the pixels lie outside. There the noise model is "
+        "extrapolated. Record a calibration that covers the image, or estimate the "
+        "noise model from the image itself.",
+        is_warning=True,
+    )
