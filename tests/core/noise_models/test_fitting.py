@@ -1,13 +1,15 @@
 import numpy as np
 import pytest
 import torch
+from scipy.ndimage import gaussian_filter
 from simulated import EMCCD, SCMOS, fitted, histogram_of
 
 from napari_ppn2v.core.camera import Camera, simulate_calibration
 from napari_ppn2v.core.noise_models import NoiseModelConfig, fit_noise_model
+from napari_ppn2v.core.noise_models.fitting import spread_of_samples
 from napari_ppn2v.core.pairs import SignalObservationPairs
 from napari_ppn2v.errors import BadData, BadSetting, FitFailed
-from napari_ppn2v.events import FitProgress, NoiseModelFitted, collect
+from napari_ppn2v.events import FitProgress, NoiseModelFitted, Notice, collect
 
 
 @pytest.mark.parametrize(
@@ -37,6 +39,40 @@ def test_auto_describes_noise_that_no_camera_makes():
     assert fit.model.kind in ("gmm", "histogram")
     exact = 0.5 * np.log(2 * np.pi * np.e * 9) + np.log(2)
     assert fit.held_out_nll == pytest.approx(exact, abs=0.03)
+
+
+def blurred_edges():
+    """Two levels with edges that the signal does not follow: rare, far outliers."""
+    rng = np.random.default_rng(1)
+    levels = gaussian_filter(rng.normal(size=(64, 64)), 3) > 0.01
+    signal = np.repeat(106 + 90.0 * levels[None], 3, axis=0)
+    noisy = rng.poisson(signal - 100) + 100 + rng.normal(0, 3, signal.shape)
+    blurred = gaussian_filter(signal, (0, 1, 1))
+    return SignalObservationPairs.from_pseudo_ground_truth(blurred, noisy)
+
+
+def test_auto_passes_over_a_mixture_that_spreads_far_wider_than_the_data():
+    _, fit = collect(fit_noise_model(blurred_edges()))
+    spreads = {c.name: c.spread for c in fit.candidates}
+    assert max(spreads.values()) > 10
+    assert spreads[fit.name] < 2
+    assert "spreads far too wide" in fit.reason
+
+
+def test_a_mixture_asked_for_that_spreads_too_wide_is_a_warning():
+    config = NoiseModelConfig(kind="gmm", n_components=5, n_coefficients=3)
+    events, _ = collect(fit_noise_model(blurred_edges(), config))
+    warnings = [e for e in events if isinstance(e, Notice) and e.is_warning]
+    assert len(warnings) == 1
+    assert "times as wide" in warnings[0].message
+
+
+@pytest.mark.parametrize("kind", ["poisson-gaussian", "gmm", "histogram"])
+@pytest.mark.parametrize("camera", [SCMOS, EMCCD], ids=["scmos", "emccd"])
+def test_observations_drawn_from_a_good_fit_spread_like_the_real_ones(camera, kind):
+    pairs = histogram_of(camera)
+    _, fit = collect(fit_noise_model(pairs, NoiseModelConfig(kind=kind)))
+    assert spread_of_samples(fit.model, pairs.held_out) == pytest.approx(1, abs=0.05)
 
 
 @pytest.mark.parametrize("kind", ["poisson-gaussian", "gmm", "histogram"])

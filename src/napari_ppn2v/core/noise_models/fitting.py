@@ -6,6 +6,9 @@ from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
+import torch
+
 from napari_ppn2v.core.noise_models.camera_models import (
     CameraFitSettings,
     PoissonGammaModel,
@@ -17,17 +20,22 @@ from napari_ppn2v.core.noise_models.histogram import HistogramSettings, fit_hist
 from napari_ppn2v.core.noise_models.shared import held_out_nll
 from napari_ppn2v.core.pairs import PairHistogram, SignalObservationPairs
 from napari_ppn2v.errors import FitFailed
-from napari_ppn2v.events import Event, NoiseModelFitted
+from napari_ppn2v.events import Event, NoiseModelFitted, Notice
 from napari_ppn2v.settings import check_settings, setting
 
 if TYPE_CHECKING:
     from napari_ppn2v.core.noise_models.base import NoiseModel
+    from napari_ppn2v.core.pair_histogram import PairCells
 
 Fit = Generator[Event, None, "NoiseModel"]
 
 # Nats per pixel by which a model must beat the cameras: what is simpler and physical
 # extrapolates better, and a histogram has a rough gradient.
 _HANDICAPS = {"gmm": 0.002, "histogram": 0.005}
+
+# Times the spread of the real observations beyond which a model is not believed.
+_WIDEST_SPREAD = 2.0
+_DRAWS = 200_000
 
 KINDS = ("auto", "gmm", "histogram", "camera", "poisson-gaussian", "poisson-gamma")
 
@@ -118,11 +126,17 @@ class NoiseModelConfig:
 
 @dataclass(frozen=True)
 class Candidate:
-    """One model that was fitted; `held_out_nll` in nats per pixel and ADU."""
+    """One model that was fitted; `held_out_nll` in nats per pixel and ADU.
+
+    `spread` is the mean squared distance from the signal of observations drawn from
+    the model, over that of the pixels kept apart. The likelihood hardly sees a
+    Gaussian of small weight far from all data, but everything drawn from it does.
+    """
 
     name: str
     model: NoiseModel
     held_out_nll: float
+    spread: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -148,7 +162,8 @@ def fit_noise_model(
     """Fit the configured noise model, or choose one; deterministic.
 
     Where several are fitted, the held-out likelihood decides, with a handicap in nats
-    per pixel of 0.002 for mixtures and 0.005 for the histogram against cameras.
+    per pixel of 0.002 for mixtures and 0.005 for the histogram against cameras. A
+    model whose own observations spread far wider than the real ones is passed over.
 
     Parameters
     ----------
@@ -157,7 +172,7 @@ def fit_noise_model(
 
     Yields
     ------
-    FitProgress and, at the end, NoiseModelFitted.
+    FitProgress, a Notice if the model is not to be trusted, and NoiseModelFitted.
 
     Raises
     ------
@@ -177,12 +192,37 @@ def fit_noise_model(
             continue
         nll = held_out_nll(model, pairs.held_out)
         if nll == nll:
-            candidates.append(Candidate(name, model, nll))
+            spread = spread_of_samples(model, pairs.held_out)
+            candidates.append(Candidate(name, model, nll, spread))
     if not candidates:
         raise FitFailed(" ".join(failed) or "No noise model fits these pairs.")
     result = _choose(candidates, failed)
+    spread = next(c.spread for c in candidates if c.model is result.model)
+    if not spread <= _WIDEST_SPREAD:
+        yield Notice(
+            f"Observations drawn from the {result.name} are spread {spread:.3g} times "
+            "as wide (mean square) as the real ones. Train longer, use a calibration "
+            "recording, or choose the kind 'histogram'.",
+            is_warning=True,
+        )
     yield NoiseModelFitted(result.model, result.held_out_nll, result.reason)
     return result
+
+
+def spread_of_samples(model: NoiseModel, cells: PairCells) -> float:
+    """Compare observations drawn from a model with real ones.
+
+    Returns
+    -------
+    float
+        Mean squared distance from the signal, drawn over real; 1 for a true model.
+    """
+    repeats = -(-_DRAWS // len(cells))
+    signal = torch.from_numpy(cells.signal)[:, None].expand(-1, repeats)
+    drawn = model.sample(signal.float(), torch.Generator().manual_seed(0))
+    squares = (drawn.double() - signal).square().mean(1).numpy()
+    real = cells.mean_of(np.square(cells.observation - cells.signal))
+    return cells.mean_of(squares) / max(real, 1e-300)
 
 
 def _fits(
@@ -233,13 +273,17 @@ def _fits(
 
 
 def _choose(candidates: list[Candidate], failed: list[str]) -> FittedNoiseModel:
-    """Take the simplest candidate that is as good as the best."""
+    """Take the simplest believable candidate that is as good as the best."""
     ranked = sorted(candidates, key=lambda c: c.held_out_nll)
+    believable = [c for c in candidates if c.spread <= _WIDEST_SPREAD] or candidates
     chosen = min(
-        candidates, key=lambda c: c.held_out_nll + _HANDICAPS.get(c.model.kind, 0.0)
+        believable, key=lambda c: c.held_out_nll + _HANDICAPS.get(c.model.kind, 0.0)
     )
     figures = "; ".join(
-        f"{c.name} {c.held_out_nll:.4f}" for c in ranked if c is not chosen
+        f"{c.name} {c.held_out_nll:.4f}"
+        + (" (spreads far too wide)" if c not in believable else "")
+        for c in ranked
+        if c is not chosen
     )
     if len(candidates) == 1:
         reason = (
@@ -249,7 +293,7 @@ def _choose(candidates: list[Candidate], failed: list[str]) -> FittedNoiseModel:
     else:
         share = (
             "has the highest likelihood"
-            if chosen is ranked[0]
+            if chosen.held_out_nll <= min(c.held_out_nll for c in believable)
             else "is the simplest close to the highest likelihood"
         )
         reason = (
