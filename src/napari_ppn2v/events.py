@@ -72,12 +72,23 @@ class Validated(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class PairsReady(Event):
+    """The pairs that a noise model is fitted to next, as a `PairHistogram`."""
+
+    pairs: Any
+
+
+@dataclass(frozen=True, slots=True)
 class FitProgress(Event):
-    """A noise-model fit improved; `nll` is in nats per pixel and ADU."""
+    """A noise-model fit improved; `nll` is in nats per pixel and ADU.
+
+    `snapshot` is the noise model as it is now, on the CPU, None where it is not known.
+    """
 
     model: str
     iteration: int
     nll: float
+    snapshot: Any = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +98,23 @@ class NoiseModelFitted(Event):
     model: Any
     held_out_nll: float
     reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class PreviewReady(Event):
+    """A part of one frame, denoised by the network as it is at this moment.
+
+    The images are (Y, X) float32 in ADU and belong to `rows` and `columns` of `frame`;
+    `mmse` is None while there is no noise model or no samples to compute it from.
+    """
+
+    stage: str
+    frame: int
+    rows: slice
+    columns: slice
+    observation: Any
+    prior_mean: Any
+    mmse: Any = None
 
 
 @dataclass(frozen=True, slots=True)
