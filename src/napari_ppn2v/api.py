@@ -16,10 +16,8 @@ import numpy as np
 from napari_ppn2v.core.devices import choose_device
 from napari_ppn2v.core.devices import threads as with_threads
 from napari_ppn2v.core.frames import Frames, as_frames
-from napari_ppn2v.core.noise_models.fitting import (
-    FittedNoiseModel,
-    NoiseModelConfig,
-)
+from napari_ppn2v.core.noise_model_config import NoiseModelConfig
+from napari_ppn2v.core.noise_models.fitting import FittedNoiseModel
 from napari_ppn2v.core.noise_models.fitting import (
     fit_noise_model as _fit_noise_model,
 )

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
-from napari_ppn2v.core.networks import UNetConfig
-from napari_ppn2v.core.noise_models.fitting import NoiseModelConfig
+from napari_ppn2v.core.network_config import UNetConfig
+from napari_ppn2v.core.noise_model_config import NoiseModelConfig
 from napari_ppn2v.errors import BadSetting
 from napari_ppn2v.settings import check_settings, setting
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from napari_ppn2v.core.networks import UNetConfig
-from napari_ppn2v.core.noise_models.fitting import NoiseModelConfig
+from napari_ppn2v.core.network_config import UNetConfig
+from napari_ppn2v.core.noise_model_config import NoiseModelConfig
 from napari_ppn2v.errors import BadSetting
 from napari_ppn2v.pipeline.config import (
     InferenceConfig,

@@ -5,7 +5,8 @@ frozen config, (B, 1, Y, X) -> (B, n_features, Y, X), with `stride`, `halo` and
 `n_features`.
 """
 
-from napari_ppn2v.core.networks.unet import UNet, UNetConfig
+from napari_ppn2v.core.network_config import UNetConfig
+from napari_ppn2v.core.networks.unet import UNet
 
 NETWORKS = {"unet": (UNet, UNetConfig)}
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from napari_ppn2v.core.noise_model_config import NoiseModelConfig
 from napari_ppn2v.core.noise_models.base import NoiseModel
 from napari_ppn2v.core.noise_models.camera_models import (
     PoissonGammaModel,
@@ -14,7 +15,6 @@ from napari_ppn2v.core.noise_models.camera_models import (
 )
 from napari_ppn2v.core.noise_models.fitting import (
     FittedNoiseModel,
-    NoiseModelConfig,
     fit_noise_model,
 )
 from napari_ppn2v.core.noise_models.gmm import GaussianMixtureModel
