@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.colors import LogNorm
 from matplotlib.ticker import MaxNLocator
 
-from napari_ppn2v.core.pair_histogram import (
-    PairCells,
-    PhotonTransfer,
-    photon_transfer,
+from napari_ppn2v.core.noise_models.curves import (
+    MeasuredPairs,
+    Slice,
+    density_at,
+    heat_map,
+    measured_pairs,
+    moments_at,
+    shown_range,
+    slice_at,
+    slice_signals,
+    variance_curve,
 )
-from napari_ppn2v.errors import BadData
 from napari_ppn2v.figures.common import (
     Style,
     StyleName,
@@ -34,20 +39,15 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_ppn2v.core.noise_models.base import NoiseModel
-    from napari_ppn2v.core.pair_histogram import Limits
 
     Floats = NDArray[np.float64]
 
-_MOST_COLUMNS = 128  # of a heat map, in either direction
-_FEWEST_PAIRS_PER_SLICE = 400
 _KIND_NAMES = {
     "gmm": "mixture of Gaussians",
     "histogram": "histogram",
     "poisson-gaussian": "sCMOS camera (Poisson-Gaussian)",
     "poisson-gamma": "EMCCD camera (Poisson-gamma)",
 }
-_CELL_SIZE = 0.12  # noise standard deviations; as pairs are sorted into cells
-_WITHIN_CELL = (-0.375, -0.125, 0.125, 0.375)
 
 
 def noise_model_figure(
@@ -76,18 +76,18 @@ def noise_model_figure(
     BadSetting  If the style is unknown.
     """
     look = style_named(style)
-    measured = _measured(pairs)
+    measured = measured_pairs(pairs)
     figure = new_figure((11.0, 7.0), look)
     grid = figure.add_gridspec(1, 2, width_ratios=(5, 6))
     left = grid[0].subgridspec(2, 1, height_ratios=(3, 2))
     right = grid[1].subgridspec(2, 2)
     heat_axes, variance_axes = (figure.add_subplot(left[row, 0]) for row in (0, 1))
-    signals = np.linspace(*_shown_range(model, measured), 257)
+    signals = np.linspace(*shown_range(model, measured), 257)
     _draw_heat_map(heat_axes, model, measured, signals, look)
     _draw_variance(variance_axes, model, measured, signals, look)
     slices = [figure.add_subplot(right[place // 2, place % 2]) for place in range(4)]
-    for axes, signal in zip(slices, _slice_signals(model, measured), strict=True):
-        _draw_slice(axes, model, measured, float(signal), look)
+    for axes, signal in zip(slices, slice_signals(model, measured), strict=True):
+        _draw_slice(axes, slice_at(model, measured, float(signal)), look)
     _finish_slices(slices, look)
     title = (
         _KIND_NAMES.get(kind_label, kind_label)
@@ -97,123 +97,18 @@ def noise_model_figure(
     return figure
 
 
-@dataclass(frozen=True)
-class _Measured:
-    """Pairs to draw.
-
-    `spread` holds the same pairs as `cells`, each cell laid out over its extent, so
-    that no column of a picture stays empty; `step` is 1 for whole grey values.
-    """
-
-    cells: PairCells
-    spread: PairCells
-    transfer: PhotonTransfer | None
-    step: float
-
-
-def _measured(pairs: Any) -> _Measured | None:
-    """Read a histogram of pairs, or anything with the arrays of weighted pairs."""
-    if pairs is None:
-        return None
-    source = getattr(pairs, "training", pairs)
-    arrays = (source.signal, source.observation, source.weight)
-    cells = PairCells(*(np.asarray(array, float).ravel() for array in arrays))
-    if not len(cells) or not cells.weight.sum() > 0:
-        return None
-    transfer = _transfer(pairs, cells)
-    limits = getattr(pairs, "limits", (None, None))
-    spread = cells if transfer is None else _spread(cells, transfer, limits)
-    is_whole = float(np.mean(cells.observation == np.rint(cells.observation))) > 0.25
-    return _Measured(cells, spread, transfer, 1.0 if is_whole else 0.0)
-
-
-def _transfer(pairs: Any, cells: PairCells) -> PhotonTransfer | None:
-    """Photon-transfer line of the pairs; None where there is no noise to see."""
-    transfer: PhotonTransfer | None = getattr(pairs, "transfer", None)
-    if transfer is not None:
-        return transfer
-    try:
-        return photon_transfer(cells)
-    except BadData:
-        return None
-
-
-def _spread(cells: PairCells, transfer: PhotonTransfer, limits: Limits) -> PairCells:
-    """Lay each cell's pairs out evenly; clipped values stay where they are."""
-    shift = np.array([(s, x) for s in _WITHIN_CELL for x in _WITHIN_CELL])
-    height = _CELL_SIZE * np.sqrt(transfer.variance(cells.signal))
-    width = _CELL_SIZE * np.sqrt(transfer.variance(cells.observation))
-    for limit in limits:
-        if limit is not None:
-            width = np.where(cells.observation == limit, 0.0, width)
-    return PairCells(
-        (cells.signal[:, None] + height[:, None] * shift[:, 0]).ravel(),
-        (cells.observation[:, None] + width[:, None] * shift[:, 1]).ravel(),
-        np.repeat(cells.weight / len(shift), len(shift)),
-    )
-
-
-def _shown_range(model: NoiseModel, measured: _Measured | None) -> tuple[float, float]:
-    """Signals (ADU) to show: what the fit covers, less a thin tail of bright pixels."""
-    low, high = model.signal_range
-    if measured is not None:
-        ends = _signal_quantiles(measured.cells, [1e-4, 1 - 1e-4])
-        low, high = max(low, float(ends[0])), min(high, float(ends[1]))
-    return (low, high) if high > low else (low - 0.5, low + 0.5)
-
-
-def _signal_quantiles(cells: PairCells, shares: list[float]) -> Floats:
-    order = np.argsort(cells.signal)
-    share = np.cumsum(cells.weight[order]) / cells.weight.sum()
-    return np.interp(shares, share, cells.signal[order])
-
-
-def _moments(model: NoiseModel, signals: Floats) -> tuple[Floats, Floats]:
-    """Mean (ADU) and standard deviation (ADU) of the observations at some signals."""
-    import torch
-
-    with torch.no_grad():
-        mean, variance = model.moments(torch.as_tensor(signals))
-    return mean.cpu().numpy(), variance.clamp_min(0).sqrt().cpu().numpy()
-
-
-def _density(model: NoiseModel, observation: Floats, signal: Floats) -> Floats:
-    """p(x|s) per ADU, broadcast."""
-    import torch
-
-    with torch.no_grad():
-        log_density = model.log_likelihood(
-            torch.as_tensor(observation), torch.as_tensor(signal)
-        )
-    return np.exp(log_density.cpu().numpy())
-
-
-def _edges(low: float, high: float, most: int, step: float) -> Floats:
-    """Edges of even columns (ADU).
-
-    Whole grey values get columns that each hold equally many of them; others would
-    be empty or twice as high.
-    """
-    width = (high - low) / most
-    if step > 0:
-        width = max(float(np.ceil(width / step)), 1.0) * step
-        low = float(np.floor(low)) - 0.5 * step
-    count = max(int(np.ceil((high - low) / width)), 1)
-    return low + width * np.arange(count + 1.0)
-
-
 def _draw_heat_map(
     axes: Axes,
     model: NoiseModel,
-    measured: _Measured | None,
+    measured: MeasuredPairs | None,
     signals: Floats,
     look: Style,
 ) -> None:
-    mean, sd = _moments(model, signals)
+    mean, sd = moments_at(model, signals)
     low, high = float((mean - 3 * sd).min()), float((mean + 3.5 * sd).max())
     if measured is None:
         observations = np.linspace(low, high, 257)
-        density = _density(model, observations[:, None], signals[None, :])
+        density = density_at(model, observations[:, None], signals[None, :])
         peak = float(density.max())
         image = axes.pcolormesh(
             signals,
@@ -251,23 +146,18 @@ def _draw_heat_map(
 
 def _draw_counts(
     axes: Axes,
-    measured: _Measured,
+    measured: MeasuredPairs,
     signal_range: tuple[float, float],
     observation_range: tuple[float, float],
     look: Style,
 ) -> Any:
     """Draw the number of pairs per column and row, on a logarithmic scale."""
-    rows = _edges(*observation_range, _MOST_COLUMNS, measured.step)
-    columns = _edges(*signal_range, _MOST_COLUMNS // 2, 0.0)
-    pairs = measured.spread
-    counts, _, _ = np.histogram2d(
-        pairs.observation, pairs.signal, bins=(rows, columns), weights=pairs.weight
-    )
+    counted = heat_map(measured, signal_range, observation_range)
     return axes.pcolormesh(
-        columns,
-        rows,
-        np.ma.masked_less(counts, 0.25),
-        norm=LogNorm(1, max(float(counts.max()), 10.0)),
+        counted.signal_edges,
+        counted.observation_edges,
+        np.ma.masked_less(counted.counts, 0.25),
+        norm=LogNorm(1, max(float(counted.counts.max()), 10.0)),
         cmap=look.counts,
         rasterized=True,
     )
@@ -276,15 +166,15 @@ def _draw_counts(
 def _draw_variance(
     axes: Axes,
     model: NoiseModel,
-    measured: _Measured | None,
+    measured: MeasuredPairs | None,
     signals: Floats,
     look: Style,
 ) -> None:
-    _, sd = _moments(model, signals)
+    _, sd = moments_at(model, signals)
     top = float((sd**2).max())
     if measured is not None:
         shown = (signals[0], signals[-1])
-        centres, variances = _measured_variance(measured.cells, shown)
+        centres, variances = variance_curve(measured.cells, shown)
         axes.plot(
             centres,
             variances,
@@ -314,118 +204,30 @@ def _draw_variance(
     legend(axes, look, "upper left")
 
 
-def _measured_variance(
-    cells: PairCells, signal_range: tuple[float, float]
-) -> tuple[Floats, Floats]:
-    """Variance of the pairs about their own mean in 40 even rows of signal."""
-    edges = np.linspace(*signal_range, 41)
-    row = np.digitize(cells.signal, edges) - 1
-    inside = (row >= 0) & (row < 40)
-    row, weight = row[inside], cells.weight[inside]
-    residual = (cells.observation - cells.signal)[inside]
-
-    def total(values: Floats) -> Floats:
-        return np.bincount(row, values, 40).astype(float)
-
-    count = total(weight)
-    filled = count >= 30
-    safe = np.maximum(count, 1)
-    mean = total(weight * residual) / safe
-    variance = total(weight * (residual - mean[row]) ** 2) / safe
-    return (0.5 * (edges[1:] + edges[:-1]))[filled], variance[filled]
-
-
-def _slice_signals(model: NoiseModel, measured: _Measured | None) -> Floats:
-    """Choose four signals from dark to bright, each with enough pairs about it."""
-    low, high = _shown_range(model, measured)
-    if measured is None:
-        return np.linspace(low, high, 6)[1:5]
-    # Half way between even in brightness and even in the number of pixels: images
-    # are mostly dark, and the bright end should be seen all the same.
-    by_count = _signal_quantiles(measured.cells, [0.1, 0.5, 0.9, 0.99])
-    by_value = np.linspace(low, high, 6)[1:5]
-    wanted = np.sort(0.5 * (by_count + by_value))
-    return np.clip(wanted, low, high)
-
-
-def _draw_slice(
-    axes: Axes,
-    model: NoiseModel,
-    measured: _Measured | None,
-    signal: float,
-    look: Style,
-) -> None:
-    mean, sd = (float(values[0]) for values in _moments(model, np.array([signal])))
-    low, high = mean - 4 * sd, mean + 5 * sd
-    top = 0.0
-    if measured is not None:
-        top = _draw_measured_slice(axes, measured, signal, sd, (low, high), look)
-    lower, upper = model.limits
-    start = low if lower is None else max(low, lower + 0.5)
-    stop = high if upper is None else min(high, upper - 0.5)
-    values = np.linspace(start, max(stop, start + 1e-6), 401)
-    density = _density(model, values, np.full_like(values, signal))
-    _draw_components(axes, model, values, signal, look)
-    axes.plot(values, density, color=look.model, lw=1.6, label="model")
-    axes.axvline(signal, color=look.ink, lw=0.8, ls=":", label="noise-free signal")
-    axes.set(xlim=(low, high), ylim=(0, 1.2 * max(top, float(density.max()))))
-    axes.set_title(f"Noise-free signal {signal:,.4g}")
-    plain(axes, look)
-    axes.xaxis.set_major_locator(MaxNLocator(5))
-
-
-def _draw_measured_slice(
-    axes: Axes,
-    measured: _Measured,
-    signal: float,
-    sd: float,
-    shown: tuple[float, float],
-    look: Style,
-) -> float:
-    """Draw the histogram of the pairs near a signal; return its highest density."""
-    pairs = measured.spread
-    distance = np.abs(pairs.signal - signal)
-    near = distance <= 0.5 * sd
-    for part in (0.1, 0.2, 0.3):
-        if pairs.weight[distance <= part * sd].sum() >= _FEWEST_PAIRS_PER_SLICE:
-            near = distance <= part * sd
-            break
-    total = float(pairs.weight[near].sum())
-    if total < 20:
-        return 0.0
-    edges = _edges(*shown, 36, measured.step)
-    counts = np.histogram(pairs.observation[near], edges, weights=pairs.weight[near])[0]
-    density = counts / (total * (edges[1] - edges[0]))
-    axes.stairs(density, edges, color=look.measured, fill=True, alpha=0.35, lw=0)
-    axes.stairs(density, edges, color=look.measured, lw=0.9, label="measured")
-    return float(density.max())
-
-
-def _draw_components(
-    axes: Axes, model: Any, values: Floats, signal: float, look: Style
-) -> None:
-    """Draw each Gaussian of a mixture by itself."""
-    if not hasattr(model, "components"):
-        return
-    import torch
-
-    with torch.no_grad():
-        parts = model.components(torch.tensor([signal], dtype=torch.float64))
-    log_weights, means, variances = (part.cpu().numpy().ravel() for part in parts)
-    if len(means) < 2:
-        return
-    for weight, mean, variance in zip(
-        np.exp(log_weights), means, variances, strict=True
-    ):
-        height = weight / np.sqrt(2 * np.pi * variance)
+def _draw_slice(axes: Axes, shown: Slice, look: Style) -> None:
+    if shown.measured is not None:
+        stairs = (shown.measured, shown.edges)
+        axes.stairs(*stairs, color=look.measured, fill=True, alpha=0.35, lw=0)
+        axes.stairs(*stairs, color=look.measured, lw=0.9, label="measured")
+    for component in shown.components:
         axes.plot(
-            values,
-            height * np.exp(-0.5 * (values - mean) ** 2 / variance),
+            shown.observations,
+            component,
             color=look.model,
             lw=0.9,
             ls="--",
             label="Gaussians of the model",
         )
+    axes.plot(
+        shown.observations, shown.density, color=look.model, lw=1.6, label="model"
+    )
+    axes.axvline(
+        shown.signal, color=look.ink, lw=0.8, ls=":", label="noise-free signal"
+    )
+    axes.set(xlim=shown.shown_range, ylim=(0, 1.2 * shown.highest))
+    axes.set_title(f"Noise-free signal {shown.signal:,.4g}")
+    plain(axes, look)
+    axes.xaxis.set_major_locator(MaxNLocator(5))
 
 
 def _finish_slices(slices: Sequence[Axes], look: Style) -> None:
