@@ -32,8 +32,27 @@ ROOT = Path(__file__).resolve().parent.parent
 OLDEST_PYTHON = (3, 11)
 STAMP = ".set-up"
 
-# Shared libraries that the wheels do not carry themselves -> their Debian package.
-SHARED_LIBRARIES = {"libstdc++.so.6": "libstdc++6"}
+# Shared libraries that the wheels do not carry themselves -> their Debian package. All
+# but the first are for Qt, which the tests of the viewer run without a screen.
+SHARED_LIBRARIES = {
+    "libstdc++.so.6": "libstdc++6",
+    "libGL.so.1": "libgl1",
+    "libEGL.so.1": "libegl1",
+    "libglib-2.0.so.0": "libglib2.0-0",
+    "libfontconfig.so.1": "libfontconfig1",
+    "libxkbcommon.so.0": "libxkbcommon0",
+    "libdbus-1.so.3": "libdbus-1-3",
+}
+
+# The same for real windows on a screen in memory, and the programs that show them.
+WINDOW_LIBRARIES = {
+    "libxcb-cursor.so.0": "libxcb-cursor0",
+    "libxkbcommon-x11.so.0": "libxkbcommon-x11-0",
+    "libxcb-icccm.so.4": "libxcb-icccm4",
+    "libxcb-keysyms.so.1": "libxcb-keysyms1",
+    "libxcb-shape.so.0": "libxcb-shape0",
+}
+WINDOW_PROGRAMS = {"Xvfb": "xvfb", "xauth": "xauth", "xdotool": "xdotool"}
 
 # Older versions of pip fetch every wheel even in a dry run (pip news, 23.3).
 PIP_WITH_CHEAP_DRY_RUN = (23, 3)
@@ -93,12 +112,26 @@ def missing_debian_packages() -> list[str]:
     if not can_make_environments():
         missing.append(f"python{sys.version_info[0]}.{sys.version_info[1]}-venv")
     if sys.platform == "linux":
-        missing += [
-            package
-            for library, package in SHARED_LIBRARIES.items()
-            if not can_load(library)
-        ]
+        missing += packages_of(SHARED_LIBRARIES)
     return missing
+
+
+def missing_window_packages() -> list[str]:
+    """Debian packages that real windows on a screen in memory still need here."""
+    if sys.platform != "linux":
+        raise SetupFailed(
+            "Clicking through the viewer needs a Linux with Xvfb. The other tests run "
+            "here: make test"
+        )
+    programs = [
+        package for name, package in WINDOW_PROGRAMS.items() if not shutil.which(name)
+    ]
+    return programs + packages_of(WINDOW_LIBRARIES)
+
+
+def packages_of(libraries: dict[str, str]) -> list[str]:
+    """Debian packages of those libraries that cannot be loaded here."""
+    return [package for name, package in libraries.items() if not can_load(name)]
 
 
 def can_make_environments() -> bool:
@@ -318,7 +351,14 @@ def main() -> int:
     """Read the command line and set up; errors are one message and exit status 1."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--environment", type=Path, default=ROOT / ".venv")
-    parser.add_argument("--extras", default="dev", help="extras to install, by commas")
+    parser.add_argument(
+        "--extras", default="dev,all", help="extras to install, by commas"
+    )
+    parser.add_argument(
+        "--windows",
+        action="store_true",
+        help="also provide what real windows without a screen need (Linux)",
+    )
     parser.add_argument(
         "--torch-index",
         default=os.environ.get("TORCH_INDEX") or None,
@@ -328,6 +368,8 @@ def main() -> int:
     environment = arguments.environment.absolute()
     try:
         set_up(environment, arguments.extras, arguments.torch_index)
+        if arguments.windows:
+            provide_debian_packages(missing_window_packages())
     except SetupFailed as failure:
         print(f"Setup failed: {failure}", file=sys.stderr)
         return 1

@@ -1,20 +1,34 @@
-"""What all tests share: a private home, repeatable property tests, GPU checks."""
+"""What all tests share: a private home, repeatable property tests, GPU checks.
+
+Windows are made in memory only, unless QT_QPA_PLATFORM says otherwise; QT_API chooses
+between the Qt bindings that are installed.
+"""
 
 from __future__ import annotations
 
+import importlib.util
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
-
-# One thread: on busy processors the threads of one small computation wait for each
-# other far longer than they compute. Set before anything imports torch.
-os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
 from hypothesis import HealthCheck, settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+# One thread: on busy processors the threads of one small computation wait for each
+# other far longer than they compute. Set before anything imports torch.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# Both before anything imports Qt. Where two bindings are installed, napari and
+# pytest-qt would each take another one.
+os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
+for _binding in ("PyQt6", "PySide6"):
+    if importlib.util.find_spec(_binding):
+        os.environ.setdefault("QT_API", _binding.lower())
+if "QT_API" in os.environ:
+    os.environ.setdefault("PYTEST_QT_API", os.environ["QT_API"])
 
 # No deadline: the first call into torch takes long and is no fault of the code.
 settings.register_profile(

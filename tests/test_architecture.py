@@ -18,12 +18,10 @@ PACKAGE = "napari_ppn2v"
 SOURCE = ROOT / "src" / PACKAGE
 FILES = sorted(SOURCE.rglob("*.py"))
 
-GRAPHICAL = {"qtpy", "napari", "magicgui", "superqt", "pyqtgraph", "vispy"} | {
-    "PyQt5",
-    "PyQt6",
-    "PySide2",
-    "PySide6",
-}
+BINDINGS = {"PyQt5", "PyQt6", "PySide2", "PySide6"}
+GRAPHICAL = {"qtpy", "napari", "magicgui", "superqt", "pyqtgraph", "vispy"} | BINDINGS
+VIEWER_LAYERS = {"workers", "widgets", "sample_data", "napari_writer"}
+START_THREADS = {"threading.Thread", "thread_worker", "create_worker", "QThread"}
 HEAVY = ("torch", "matplotlib", "zarr", "dask", "skimage")
 RUN_CODE_ON_LOADING = {"pickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
 
@@ -97,6 +95,15 @@ def top_level(module: str) -> str:
     return module.split(".")[1] if "." in module else ""
 
 
+def part_of(item: Import) -> str:
+    """Layer of an imported module of ours; empty for anybody else's."""
+    return top_level(item.module) if item.module.split(".")[0] == PACKAGE else ""
+
+
+def in_viewer(path: Path) -> bool:
+    return top_level(module_name(path)) in VIEWER_LAYERS
+
+
 def calls_in(path: Path) -> list[ast.Call]:
     return [node for node in nodes_of(path) if isinstance(node, ast.Call)]
 
@@ -142,10 +149,30 @@ def test_only_the_command_line_makes_figures(path):
     assert "figures" not in imported or here in ("cli", "figures")
 
 
-@each_file
+@pytest.mark.parametrize(
+    "path", [p for p in FILES if not in_viewer(p)], ids=module_name
+)
 def test_the_engine_knows_no_gui(path):
+    """Nor does the session, nor the command line."""
     wrong = {i.module for i in imports_of(path) if i.module.split(".")[0] in GRAPHICAL}
+    wrong |= {i.module for i in imports_of(path) if part_of(i) in VIEWER_LAYERS}
     assert not wrong
+
+
+@pytest.mark.parametrize("path", filter(in_viewer, FILES), ids=module_name)
+def test_the_viewer_does_not_know_the_command_line(path):
+    assert "cli" not in {part_of(item) for item in imports_of(path)}
+
+
+@each_file
+def test_qt_is_imported_through_qtpy_alone(path):
+    assert not {i.module.split(".")[0] for i in imports_of(path)} & BINDINGS
+
+
+@pytest.mark.parametrize("path", filter(in_viewer, FILES), ids=module_name)
+def test_only_the_workers_start_threads(path):
+    started = {ast.unparse(call.func) for call in calls_in(path)} & START_THREADS
+    assert not started or module_name(path) == f"{PACKAGE}.workers"
 
 
 @each_file
@@ -172,8 +199,8 @@ def test_nothing_prints(path):
     assert not printing, f"lines {printing}: yield an event or use logging"
 
 
-def run_python(code: str) -> str:
-    command = [sys.executable, "-W", "error", "-c", code]
+def run_python(code: str, warnings: str = "error") -> str:
+    command = [sys.executable, "-W", warnings, "-c", code]
     answer = subprocess.run(command, capture_output=True, text=True, check=False)
     assert answer.returncode == 0, answer.stderr
     return answer.stdout
@@ -189,10 +216,36 @@ def test_import_is_light(module):
     assert not set(HEAVY) & set(loaded)
 
 
+def loaded_by(modules: list[str], warnings: str = "error") -> set[str]:
+    """Everything that a fresh Python has loaded after importing some of our modules."""
+    imports = "; ".join(f"import {name}" for name in modules)
+    code = f"import sys, json; {imports}; print(json.dumps(list(sys.modules)))"
+    return set(json.loads(run_python(code, warnings).splitlines()[-1]))
+
+
+def modules_of(*layers: str) -> list[str]:
+    return sorted(name for name in MODULES if top_level(name) in layers)
+
+
+def test_the_session_is_light_and_knows_no_gui():
+    modules = modules_of("session")
+    if not modules:
+        pytest.skip("not written yet")
+    loaded = {name.split(".")[0] for name in loaded_by(modules)}
+    assert not loaded & {*HEAVY, *GRAPHICAL}
+
+
+def test_opening_a_dock_loads_neither_torch_nor_matplotlib():
+    # napari warns on import with the newest pydantic
+    loaded = loaded_by(modules_of(*VIEWER_LAYERS), warnings="ignore")
+    assert not loaded & {"torch", "matplotlib", "pooch"}
+
+
 SIDE_EFFECTS = """
 import importlib, json, logging, os, signal, sys, threading, warnings
 import torch, scipy.stats, zarr, dask.array, tifffile, matplotlib, skimage.metrics
 import psutil, rich.progress, typer
+import qtpy.QtCore, qtpy.QtWidgets, napari.qt.threading, superqt, magicgui, pyqtgraph
 
 def state():
     loggers = [logging.getLogger(), *(
@@ -209,6 +262,8 @@ def state():
         "level": logging.getLogger().level,
         "interrupt": repr(signal.getsignal(signal.SIGINT)),
         "warnings": [repr(item) for item in warnings.filters],
+        "live plot settings": dict(pyqtgraph.CONFIG_OPTIONS),
+        "application": qtpy.QtWidgets.QApplication.instance() is None,
         "plot settings": {k: str(v) for k, v in matplotlib.rcParams.items()},
     }
 

@@ -76,8 +76,15 @@ def test_both_places_of_the_napari_manifest_hold_the_same():
 
 
 def test_no_qt_binding_in_the_base_dependencies():
-    names = " ".join(metadata()["dependencies"]).lower()
-    assert not any(word in names for word in ("qt", "pyside", "napari"))
+    names = {re.split(r"[<>=~! ]", d.lower())[0] for d in metadata()["dependencies"]}
+    assert not [name for name in names if name.startswith(("pyqt5", "pyqt6", "pyside"))]
+    assert not [name for name in names if name.startswith(("napari", "vispy"))]
+
+
+def test_a_plain_install_into_a_viewer_brings_all_that_the_docks_import():
+    """As napari's plugin manager does it; the viewer itself brings napari and Qt."""
+    names = {re.split(r"[<>=~! ]", d.lower())[0] for d in metadata()["dependencies"]}
+    assert {"magicgui", "pooch", "psygnal", "pyqtgraph", "qtpy", "superqt"} <= names
 
 
 def test_constraints_pin_a_torch_that_the_package_allows():
