@@ -104,6 +104,10 @@ def in_viewer(path: Path) -> bool:
     return top_level(module_name(path)) in VIEWER_LAYERS
 
 
+VIEWER_FILES = [path for path in FILES if in_viewer(path)]
+OTHER_FILES = [path for path in FILES if not in_viewer(path)]
+
+
 def calls_in(path: Path) -> list[ast.Call]:
     return [node for node in nodes_of(path) if isinstance(node, ast.Call)]
 
@@ -149,9 +153,7 @@ def test_only_the_command_line_makes_figures(path):
     assert "figures" not in imported or here in ("cli", "figures")
 
 
-@pytest.mark.parametrize(
-    "path", [p for p in FILES if not in_viewer(p)], ids=module_name
-)
+@pytest.mark.parametrize("path", OTHER_FILES, ids=module_name)
 def test_the_engine_knows_no_gui(path):
     """Nor does the session, nor the command line."""
     wrong = {i.module for i in imports_of(path) if i.module.split(".")[0] in GRAPHICAL}
@@ -159,7 +161,7 @@ def test_the_engine_knows_no_gui(path):
     assert not wrong
 
 
-@pytest.mark.parametrize("path", filter(in_viewer, FILES), ids=module_name)
+@pytest.mark.parametrize("path", VIEWER_FILES, ids=module_name)
 def test_the_viewer_does_not_know_the_command_line(path):
     assert "cli" not in {part_of(item) for item in imports_of(path)}
 
@@ -169,7 +171,7 @@ def test_qt_is_imported_through_qtpy_alone(path):
     assert not {i.module.split(".")[0] for i in imports_of(path)} & BINDINGS
 
 
-@pytest.mark.parametrize("path", filter(in_viewer, FILES), ids=module_name)
+@pytest.mark.parametrize("path", VIEWER_FILES, ids=module_name)
 def test_only_the_workers_start_threads(path):
     started = {ast.unparse(call.func) for call in calls_in(path)} & START_THREADS
     assert not started or module_name(path) == f"{PACKAGE}.workers"
