@@ -37,3 +37,11 @@ class FitFailed(PPN2VError):
 
 class OutOfMemory(PPN2VError):
     """Memory ran out even after retrying with smaller pieces."""
+
+
+class RunFailed(PPN2VError):
+    """Something went wrong that no check foresaw; the message names it."""
+
+
+class Busy(PPN2VError):
+    """Another run is going on and must end first."""

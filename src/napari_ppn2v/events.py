@@ -23,6 +23,25 @@ class Event:
 
 
 @dataclass(frozen=True, slots=True)
+class DeviceChosen(Event):
+    """Where the work is really done, in words: "CPU, 1 thread, bfloat16"."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class PartStarted(Event):
+    """Part `index` (from 0) of `total` begins: a channel, a layer or a file.
+
+    Its stages begin anew.
+    """
+
+    name: str
+    index: int
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
 class StageStarted(Event):
     """A stage of the pipeline begins.
 

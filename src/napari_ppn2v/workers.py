@@ -1,0 +1,299 @@
+"""The one place that starts threads: long jobs in napari's thread worker.
+
+A job is the same generator that the command line and the tests run. Its events reach
+the session, and through it the docks, on the thread of the window.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+from napari import current_viewer
+from napari.qt.threading import create_worker
+from napari.utils import progress
+from napari.utils.notifications import show_error
+
+from napari_ppn2v.errors import Busy, OutOfMemory, PPN2VError, RunFailed
+from napari_ppn2v.events import FitProgress, StepDone
+from napari_ppn2v.stop import StopToken
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Sequence
+
+    from napari_ppn2v.events import Event
+    from napari_ppn2v.session.session import Session
+
+    Job = Callable[[StopToken], Generator[Event, None, Any]]
+
+SECONDS_BETWEEN = 0.1  # of the frequent events: 20 000 of them froze a window 0.9 s
+_PAUSE_POLL = 0.05
+_FREQUENT = (StepDone, FitProgress)
+_RUNNING: set[Run] = set()  # kept alive until their threads have ended
+
+
+class Run:
+    """A job that goes on in a thread; made by `launch`.
+
+    Attributes
+    ----------
+    stop_token : polled by the job
+    worker : napari's
+    is_abandoned : whether nobody waits for the result any more
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        title: str,
+        on_event: Callable[[Event], None] | None,
+        on_done: Callable[[Any], str | None] | None,
+        on_failed: Callable[[PPN2VError], None] | None,
+    ) -> None:
+        self.session, self.title = session, title
+        self.stop_token = StopToken()
+        self.is_abandoned = False
+        self.worker: Any = None
+        self._on_event, self._on_done, self._on_failed = on_event, on_done, on_failed
+        self._may_go_on = threading.Event()
+        self._may_go_on.set()
+        self._is_closed = False  # the state says how the run ended
+        self._progress: Any = None
+
+    @property
+    def is_running(self) -> bool:
+        """Whether the thread still works."""
+        return self in _RUNNING
+
+    def stop(self) -> None:
+        """Ask the job to end with the best it has; it ends within a few steps."""
+        if self.is_running and not self.stop_token.is_stopped:
+            self.stop_token.stop()
+            self._may_go_on.set()
+            self.session.stopping()
+
+    def pause(self) -> None:
+        """Let the job wait at its next event."""
+        if self.is_running and not self.stop_token.is_stopped:
+            self._may_go_on.clear()
+            self.session.pause()
+
+    def resume(self) -> None:
+        """Let the job go on."""
+        if self.is_running and not self._may_go_on.is_set():
+            self._may_go_on.set()
+            self.session.resume()
+
+    def abandon(self) -> None:
+        """Stop, and ignore what comes of it: its dock was closed."""
+        self.is_abandoned = True
+        self.stop()
+
+    # -- in the thread ----------------------------------------------------------------
+
+    def _work(self, job: Job) -> Generator[tuple[Event, ...], None, Any]:
+        gate = _Gate()
+        try:
+            steps = job(self.stop_token)
+            while True:
+                self._wait_while_paused()
+                try:
+                    event = next(steps)
+                except StopIteration as end:
+                    if gate.held:
+                        yield gate.take()
+                    return end.value
+                batch = gate.add(event)
+                if batch:
+                    yield batch
+        except (PPN2VError, GeneratorExit):
+            raise
+        except Exception as error:
+            # a RuntimeError, which nearly every error of torch is, would be taken for
+            # a deleted worker and vanish without a word
+            raise in_words(error) from error
+
+    def _wait_while_paused(self) -> None:
+        while not self._may_go_on.wait(_PAUSE_POLL):
+            if self.worker.abort_requested:
+                break
+        if self.worker.abort_requested:  # the window is closing
+            self.stop_token.stop()
+
+    # -- on the thread of the window --------------------------------------------------
+
+    def _start(self, job: Job) -> None:
+        def work() -> Generator[tuple[Event, ...], None, Any]:
+            return (yield from self._work(job))
+
+        # napari names this function when its window is closed during the run
+        work.__qualname__ = f"PPN2V: {self.title}"
+        self.worker = create_worker(work, _start_thread=False, _ignore_errors=True)
+        self.worker.yielded.connect(self._on_batch)
+        self.worker.returned.connect(self._on_returned)
+        self.worker.errored.connect(self._on_errored)
+        self.worker.finished.connect(self._on_finished)
+        if current_viewer() is not None:
+            # shown in napari's activity dock; without a viewer it would be printed
+            self._progress = progress(total=100, desc=self.title)
+        _RUNNING.add(self)
+        self.worker.start()
+
+    def _on_batch(self, batch: Sequence[Event]) -> None:
+        if self.is_abandoned:
+            return
+        self.session.apply_all(batch)
+        self._show_progress()
+        if self._on_event is not None:
+            for event in batch:
+                self._on_event(event)
+
+    def _show_progress(self) -> None:
+        if self._progress is not None:
+            done = int(100 * self.session.state.share)
+            self._progress.update(max(0, done - self._progress.n))
+
+    def _on_returned(self, result: Any) -> None:
+        self._is_closed = True
+        is_stopped = bool(getattr(result, "is_stopped", False))
+        if self.is_abandoned or self._on_done is None:
+            self.session.finish(is_stopped=is_stopped)
+            return
+        try:
+            message = self._on_done(result)
+        except PPN2VError as error:
+            self._report(error)
+            return
+        self.session.finish(message or "", is_stopped=is_stopped)
+
+    def _on_errored(self, error: Exception) -> None:
+        self._is_closed = True
+        known = error if isinstance(error, PPN2VError) else in_words(error)
+        self._report(known)
+
+    def _report(self, error: PPN2VError) -> None:
+        self.session.fail(str(error))
+        show_error(str(error))
+        if self._on_failed is not None and not self.is_abandoned:
+            self._on_failed(error)
+
+    def _on_finished(self) -> None:
+        _RUNNING.discard(self)
+        if self._progress is not None:
+            self._progress.close()
+        if not self._is_closed:  # the worker was told to quit between two events
+            self._is_closed = True
+            self.session.finish(is_stopped=True)
+
+
+def launch(
+    session: Session,
+    job: Job,
+    *,
+    title: str,
+    planned: Sequence[tuple[str, int]] = (),
+    on_event: Callable[[Event], None] | None = None,
+    on_done: Callable[[Any], str | None] | None = None,
+    on_failed: Callable[[PPN2VError], None] | None = None,
+) -> Run:
+    """Run a job in a thread; call this, and be called back, on the window's thread.
+
+    Parameters
+    ----------
+    session : shows the run's state; one run at a time
+    job
+        Called in the thread with the stop token; returns a generator of events.
+    title : what is done, for the user
+    planned : names and numbers of steps of the stages to come
+    on_event : called with each event, after the session
+    on_done
+        Called with the job's result, stopped or not; what it returns is shown as the
+        last message.
+    on_failed : called with the error, of whatever kind, in words for the user
+
+    Returns
+    -------
+    Run
+
+    Raises
+    ------
+    Busy  If another run of this session goes on.
+    """
+    if session.is_busy:
+        raise Busy(f"Something is going on already. {session.why_busy}")
+    run = Run(session, title, on_event, on_done, on_failed)
+    session.begin(title, planned)
+    run._start(job)
+    return run
+
+
+def stop_all(seconds: float = 5.0) -> bool:
+    """Stop all runs and wait for their threads; for the end of the program.
+
+    Returns
+    -------
+    bool
+        Whether all of them ended in time.
+    """
+    runs = list(_RUNNING)
+    for run in runs:
+        run.abandon()
+        run.worker.quit()
+    deadline = time.monotonic() + seconds
+    while any(run.worker.is_running for run in runs):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.02)
+    return True
+
+
+def in_words(error: BaseException) -> PPN2VError:
+    """Turn an error that no check foresaw into a message for the user."""
+    text = str(error).strip()
+    words = text.lower()
+    is_memory = isinstance(error, MemoryError) or (
+        "out of memory" in words or "can't allocate memory" in words
+    )
+    if is_memory:
+        return OutOfMemory(
+            "Memory ran out, so the run was ended; models trained before are kept. "
+            "Close other programs, choose a smaller batch or patch size under "
+            "Advanced, train on fewer frames, or choose the device 'cpu'."
+        )
+    first = text.splitlines()[0] if text else "no further details"
+    return RunFailed(
+        f"The run ended with an unexpected error ({type(error).__name__}: {first}). "
+        "Models trained before are kept. Please report it with the settings used; "
+        "'Copy as Python' holds them."
+    )
+
+
+class _Gate:
+    """Holds frequent events back, so that the window is not flooded with them.
+
+    Of the steps of one stage only the newest is kept. Rare events pass at once, with
+    what was held.
+    """
+
+    def __init__(self) -> None:
+        self.held: list[Event] = []
+        self._last = 0.0
+
+    def add(self, event: Event) -> tuple[Event, ...]:
+        """Take an event; return what is due, which may be nothing."""
+        if isinstance(event, StepDone) and self.held:
+            newest = self.held[-1]
+            if isinstance(newest, StepDone) and newest.stage == event.stage:
+                self.held.pop()
+        self.held.append(event)
+        is_rare = not isinstance(event, _FREQUENT)
+        if is_rare or time.monotonic() - self._last >= SECONDS_BETWEEN:
+            return self.take()
+        return ()
+
+    def take(self) -> tuple[Event, ...]:
+        """Return all that is held."""
+        batch, self.held = tuple(self.held), []
+        self._last = time.monotonic()
+        return batch
