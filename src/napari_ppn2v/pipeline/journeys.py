@@ -34,6 +34,7 @@ from napari_ppn2v.pipeline.noise_sources import (
     bootstrapped_pairs,
     warn_of_range,
 )
+from napari_ppn2v.pipeline.preview import Preview, StagePreview
 from napari_ppn2v.pipeline.refinement import refine
 from napari_ppn2v.pipeline.training import CheckpointStore, CurvePoint, train_prior
 
@@ -89,6 +90,7 @@ class _Run:
     device: torch.device
     stop: StopToken
     checkpoints: Checkpoints
+    preview: Preview | None = None
     curves: dict[str, tuple[CurvePoint, ...]] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
 
@@ -96,6 +98,16 @@ class _Run:
     def blindness(self) -> Blindness:
         training = self.config.training
         return Blindness(training.mask_box, training.replacement)
+
+    def stage_preview(
+        self,
+        stage: str,
+        noise_model: NoiseModel | None = None,
+        start: PriorNetwork | None = None,
+    ) -> StagePreview | None:
+        if self.preview is None:
+            return None
+        return StagePreview(self.preview, stage, noise_model, start)
 
 
 def new_model(
@@ -138,6 +150,7 @@ def train_denoiser(
     device: torch.device,
     stop: StopToken,
     checkpoints: Checkpoints = no_checkpoints,
+    preview: Preview | None = None,
 ) -> Generator[Event, None, TrainedRun]:
     """Train on noisy frames alone: Noise2Void, noise model, PN2V, choice of estimate.
 
@@ -147,6 +160,7 @@ def train_denoiser(
     noise_source : where the (signal, observation) pairs come from
     checkpoints : gives, for "n2v" and "pn2v", where the training keeps its state; a
         journey resumed from there ends with the bits of one never interrupted
+    preview : what the user looks at, to be shown denoised while training goes on
 
     Yields
     ------
@@ -172,7 +186,7 @@ def train_denoiser(
         held_out_frames=training.held_out_frames,
         rng=np.random.default_rng(config.seed),
     )
-    run = _Run(stack, config, device, stop, checkpoints)
+    run = _Run(stack, config, device, stop, checkpoints, preview)
     n2v = None
     if _needs_n2v(config, noise_source):
         n2v = yield from _train_n2v(run)
@@ -219,6 +233,7 @@ def _train_n2v(run: _Run) -> Generator[Event, None, TrainedPrior]:
         seed=seed,
         stop=run.stop,
         checkpoint=run.checkpoints("n2v"),
+        preview=run.stage_preview("n2v"),
     )
     run.curves["n2v"] = trained.curve
     yield _finished(run, "n2v", began)
@@ -282,15 +297,17 @@ def _train_pn2v(
     model = new_model(run.stack, config, run.device, prior.kind, prior.n_samples, seed)
     if config.starts_from_n2v and n2v is not None:
         start_from(model, n2v.model)
+    on_device = noise_model.to(run.device)
     trained = yield from train_prior(
         model,
         training_batches(run.stack, config, config.training),
-        negative_log_likelihood(noise_model.to(run.device)),
+        negative_log_likelihood(on_device),
         config.training,
         stage="pn2v",
         seed=seed,
         stop=run.stop,
         checkpoint=run.checkpoints("pn2v"),
+        preview=run.stage_preview("pn2v", on_device),
     )
     run.curves["pn2v"] = trained.curve
     yield _finished(run, "pn2v", began)
@@ -320,6 +337,7 @@ def _refine(
             seed=run.config.seed + 1 + number,
             stop=run.stop,
             checkpoint=run.checkpoints(stage),
+            preview=run.stage_preview(stage, start=trained.model),
         )
         run.curves[stage] = current.curve
         if not current.is_stopped:

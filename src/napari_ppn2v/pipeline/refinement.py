@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from napari_ppn2v.core.noise_models.base import NoiseModel
     from napari_ppn2v.events import Event
     from napari_ppn2v.pipeline.config import TrainingConfig
+    from napari_ppn2v.pipeline.preview import StagePreview
     from napari_ppn2v.pipeline.training import CheckpointStore, TrainedPrior
     from napari_ppn2v.stop import StopToken
 
@@ -44,6 +45,7 @@ def refine(
     seed: int,
     stop: StopToken,
     checkpoint: CheckpointStore | None,
+    preview: StagePreview | None = None,
 ) -> Generator[Event, None, TrainedPrior]:
     """Do one round of refinement; `model` stays as it is.
 
@@ -80,6 +82,7 @@ def refine(
             seed=seed,
             stop=stop,
             checkpoint=checkpoint,
+            preview=preview,
         )
     )
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from napari_ppn2v.core.objectives import Objective
     from napari_ppn2v.events import Event
     from napari_ppn2v.pipeline.config import TrainingConfig
+    from napari_ppn2v.pipeline.preview import StagePreview
     from napari_ppn2v.stop import StopToken
 
 GRADIENT_NORM = 1.0
@@ -227,6 +228,7 @@ def train_prior(
     seed: int,
     stop: StopToken,
     checkpoint: CheckpointStore | None = None,
+    preview: StagePreview | None = None,
 ) -> Generator[Event, None, TrainedPrior]:
     """Train `model` in place on batches of `source`.
 
@@ -242,10 +244,11 @@ def train_prior(
     stop : ends training at the next step; the best weights so far are the result
     checkpoint : keeps the state when due and at a stop, and gives it back at the
         start; a training resumed from it gives the bits of one never interrupted
+    preview : denoises what the user looks at now and then; changes no bit either
 
     Yields
     ------
-    StepDone after every step, Validated after every validation.
+    StepDone after every step, Validated after every validation, PreviewReady.
 
     Raises
     ------
@@ -268,6 +271,8 @@ def train_prior(
             is_best = trainer.validate()
             now.seconds += time.perf_counter() - began
             yield _validated(stage, config.n_steps, now.curve[-1], is_best=is_best)
+        if preview is not None:
+            yield from preview.events(model, now.step, stop)
         if checkpoint is not None and checkpoint.is_due:
             checkpoint.save(trainer.state())
     is_stopped = now.step < config.n_steps
