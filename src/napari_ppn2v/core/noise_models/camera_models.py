@@ -125,7 +125,7 @@ class _CountingCamera:
         import torch
 
         options: dict[str, Any] = {"device": signal.device, "generator": generator}
-        dark = self._dark_signal
+        dark = self.dark_signal
         inside = signal.clamp_min(dark)
         electrons = (inside - self.offset) / self.gain
         charge = torch.poisson(electrons, generator=generator)
@@ -140,7 +140,7 @@ class _CountingCamera:
 
     def moments(self, signal: Tensor) -> tuple[Tensor, Tensor]:
         """Mean (the signal) and variance, rounding included, clipping left out."""
-        electrons = (signal.clamp_min(self._dark_signal) - self.offset) / self.gain
+        electrons = (signal.clamp_min(self.dark_signal) - self.offset) / self.gain
         photons = self.excess_noise_factor * self.gain**2 * electrons
         return signal.clone(), photons + self.read_noise**2 + self.cell**2 / 12
 
@@ -192,7 +192,7 @@ class _CountingCamera:
             slope=transfer.slope,
             floor=transfer.floor,
             dark_signal=self.offset,
-            signal_range=(self._dark_signal, top),
+            signal_range=(self.dark_signal, top),
             low_light=_LOWEST_ELECTRONS * self.gain,
         )
         table = TabulatedLikelihood.from_density(
@@ -205,7 +205,8 @@ class _CountingCamera:
         return table.to(self._device)
 
     @property
-    def _dark_signal(self) -> float:
+    def dark_signal(self) -> float:
+        """Signal (ADU) below which there is no light worth counting."""
         return self.offset + _LOWEST_ELECTRONS * self.gain
 
 
@@ -358,7 +359,7 @@ class _CameraSearch:
 
     def _nll(self, values: np.ndarray) -> float:
         model, cells = self.model(values), self._cells
-        dark = model._dark_signal
+        dark = model.dark_signal
         signal = np.maximum(cells.signal, dark)
         moved = cells.observation - (cells.signal - signal)
         log_density = model.exact_log_likelihood(moved, signal)
