@@ -9,7 +9,15 @@ from napari_ppn2v.core.noise_models import NoiseModelConfig, fit_noise_model
 from napari_ppn2v.core.noise_models.fitting import spread_of_samples
 from napari_ppn2v.core.pairs import SignalObservationPairs
 from napari_ppn2v.errors import BadData, BadSetting, FitFailed
-from napari_ppn2v.events import FitProgress, NoiseModelFitted, Notice, collect
+from napari_ppn2v.events import (
+    FitProgress,
+    NoiseModelFitted,
+    Notice,
+    PairsReady,
+    collect,
+    drain,
+)
+from napari_ppn2v.stop import StopToken
 
 
 @pytest.mark.parametrize(
@@ -146,3 +154,48 @@ def test_a_handful_of_pairs_is_a_named_error(kind):
     )
     with pytest.raises((FitFailed, BadData)):
         collect(fit_noise_model(pairs, NoiseModelConfig(kind=kind)))
+
+
+def test_a_fit_shows_its_pairs_and_each_model_under_the_name_of_its_candidate():
+    pairs = histogram_of(SCMOS)
+    events, fit = collect(fit_noise_model(pairs, NoiseModelConfig()))
+    assert isinstance(events[0], PairsReady)
+    assert events[0].pairs is pairs
+    progress = [e for e in events if isinstance(e, FitProgress)]
+    for candidate in fit.candidates:
+        own = [e for e in progress if e.model == candidate.name]
+        assert own[-1].snapshot is not None
+        # the likelihoods of different models can be compared
+        assert own[-1].nll == pytest.approx(candidate.held_out_nll, abs=0.02)
+        assert [e.iteration for e in own] == sorted({e.iteration for e in own})
+    assert {e.model for e in progress} == {c.name for c in fit.candidates}
+
+
+def test_a_mixture_is_shown_from_its_first_iterations_on():
+    config = NoiseModelConfig(kind="gmm")
+    events, fit = collect(fit_noise_model(histogram_of(SCMOS), config))
+    progress = [e for e in events if isinstance(e, FitProgress)]
+    assert all(e.snapshot.coefficients.dtype == torch.float32 for e in progress)
+    assert torch.equal(progress[-1].snapshot.coefficients, fit.model.coefficients)
+    assert not torch.equal(progress[0].snapshot.coefficients, fit.model.coefficients)
+
+
+def test_a_stopped_fit_chooses_among_what_is_done():
+    stop = StopToken()
+    job = fit_noise_model(histogram_of(SCMOS), NoiseModelConfig(), stop)
+
+    def watch(event):
+        if isinstance(event, FitProgress) and event.model.startswith("mixture"):
+            stop.stop()
+
+    fit = drain(job, watch)
+    assert [c.model.kind for c in fit.candidates] == ["poisson-gaussian",
+                                                      "poisson-gamma"]  # fmt: skip
+
+
+def test_a_fit_stopped_at_once_ends_without_a_model():
+    stop = StopToken()
+    stop.stop()
+    events, fit = collect(fit_noise_model(histogram_of(SCMOS), None, stop))
+    assert fit is None
+    assert len(events) == 1

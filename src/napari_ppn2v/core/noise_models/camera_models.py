@@ -27,7 +27,7 @@ from napari_ppn2v.events import Event, FitProgress
 from napari_ppn2v.settings import check_settings, setting
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Generator, Iterator
 
     import torch
     from torch import Tensor
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 _LOWEST_ELECTRONS = 0.002  # per pixel; darker signals only move the shape along
 _SMALLEST_READ_NOISE = 0.2  # cells; less cannot be told from rounding
 _MOST_CELLS = 6000  # for the fit, to bound its time
+_MOST_EVALUATIONS, _STEPS_AT_ONCE = 90, 10  # of the search, in one round
 
 
 class _Density(Protocol):
@@ -276,10 +277,12 @@ def fit_camera(
             "and bright regions."
         )
     search = _CameraSearch(model_type, pairs, settings)
-    for iteration in range(1, search.most_rounds + 1):
+    iteration = 0
+    for _ in range(search.most_rounds):
         before = search.nll
-        search.refine()
-        yield FitProgress(model_type.kind, iteration, search.nll)
+        for _ in search.refine():
+            iteration += _STEPS_AT_ONCE
+            yield FitProgress(model_type.kind, iteration, search.nll)
         if before - search.nll < 1e-5:
             break
     if not np.isfinite(search.nll):
@@ -316,33 +319,49 @@ class _CameraSearch:
         self._scale = np.array([0.05, 0.3 * gain + 0.02 * read_noise, 0.2])
         self.best, self.nll = self._start, np.inf
 
-    def refine(self) -> None:
-        """Restart the search from the best point with a fresh simplex."""
+    def refine(self) -> Iterator[None]:
+        """Restart the search from the best point with a fresh simplex.
+
+        The search pauses every few steps; it goes on from where its simplex is, and
+        does not compute again what it knows.
+        """
         from scipy.optimize import minimize
 
         size = self._scale if self.nll == np.inf else 0.25 * self._scale
         n = int(self._free.sum())
         simplex = np.concatenate([np.zeros((1, n)), np.eye(n)])
         origin = self.best.copy()
+        known: dict[bytes, float] = {}
 
         def place(step: np.ndarray) -> np.ndarray:
             values = origin.copy()
             values[self._free] += step * size[self._free]
             return values
 
-        answer = minimize(
-            lambda step: self._nll(place(step)),
-            np.zeros(n),
-            method="Nelder-Mead",
-            options={
-                "initial_simplex": simplex,
-                "xatol": 0.02,
-                "fatol": 2e-6,
-                "maxfev": 90,
-            },
-        )
-        if answer.fun < self.nll:
-            self.best, self.nll = place(answer.x), float(answer.fun)
+        def nll(step: np.ndarray) -> float:
+            key = step.tobytes()
+            if key not in known:
+                known[key] = self._nll(place(step))
+            return known[key]
+
+        for _ in range(_MOST_EVALUATIONS // _STEPS_AT_ONCE):
+            answer = minimize(
+                nll,
+                simplex[0],
+                method="Nelder-Mead",
+                options={
+                    "initial_simplex": simplex,
+                    "xatol": 0.02,
+                    "fatol": 2e-6,
+                    "maxiter": _STEPS_AT_ONCE,
+                },
+            )
+            simplex = answer.final_simplex[0]
+            if answer.fun < self.nll:
+                self.best, self.nll = place(answer.x), float(answer.fun)
+            yield
+            if answer.success or len(known) >= _MOST_EVALUATIONS:
+                return
 
     def model(self, values: np.ndarray) -> _CountingCamera:
         """Return the camera at one point of the search."""

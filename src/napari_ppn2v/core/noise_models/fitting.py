@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, overload
 
 import numpy as np
 import torch
@@ -21,7 +21,14 @@ from napari_ppn2v.core.noise_models.histogram import HistogramSettings, fit_hist
 from napari_ppn2v.core.noise_models.shared import held_out_nll
 from napari_ppn2v.core.pairs import PairHistogram, SignalObservationPairs
 from napari_ppn2v.errors import FitFailed
-from napari_ppn2v.events import Event, NoiseModelFitted, Notice
+from napari_ppn2v.events import (
+    Event,
+    FitProgress,
+    NoiseModelFitted,
+    Notice,
+    PairsReady,
+)
+from napari_ppn2v.stop import StopToken
 
 if TYPE_CHECKING:
     from napari_ppn2v.core.noise_models.base import NoiseModel
@@ -69,10 +76,27 @@ class FittedNoiseModel:
     failed: tuple[str, ...] = ()
 
 
+@overload
 def fit_noise_model(
     pairs: SignalObservationPairs | PairHistogram,
     config: NoiseModelConfig | None = None,
-) -> Generator[Event, None, FittedNoiseModel]:
+    stop: None = None,
+) -> Generator[Event, None, FittedNoiseModel]: ...
+
+
+@overload
+def fit_noise_model(
+    pairs: SignalObservationPairs | PairHistogram,
+    config: NoiseModelConfig | None,
+    stop: StopToken,
+) -> Generator[Event, None, FittedNoiseModel | None]: ...
+
+
+def fit_noise_model(
+    pairs: SignalObservationPairs | PairHistogram,
+    config: NoiseModelConfig | None = None,
+    stop: StopToken | None = None,
+) -> Generator[Event, None, FittedNoiseModel | None]:
     """Fit the configured noise model, or choose one; deterministic.
 
     Where several are fitted, the held-out likelihood decides, with a handicap in nats
@@ -83,31 +107,32 @@ def fit_noise_model(
     ----------
     pairs
         Pairs, which are trimmed here, or a histogram of pairs, used as it is.
+    stop
+        Leaves the fit that is going on; the choice is then among those that are done.
 
     Yields
     ------
-    FitProgress, a Notice if the model is not to be trusted, and NoiseModelFitted.
+    PairsReady, FitProgress, a Notice if the model is not to be trusted, and
+    NoiseModelFitted. The models of FitProgress are named like the candidates, and
+    their likelihoods are those of the pairs that are fitted to.
+
+    Returns
+    -------
+    FittedNoiseModel, or None if stopped before the first fit was done.
 
     Raises
     ------
     BadData, FitFailed  If no model can be fitted to the pairs.
     """
     config = config or NoiseModelConfig()
+    stop = stop or StopToken()
     if isinstance(pairs, SignalObservationPairs):
         trim = config.trim_percent
         pairs = pairs.within_percentiles(trim, 100 - trim).histogram()
-    candidates: list[Candidate] = []
-    failed: list[str] = []
-    for name, fit in _fits(pairs, config):
-        try:
-            model = yield from fit()
-        except FitFailed as error:
-            failed.append(f"{name}: {error}")
-            continue
-        nll = held_out_nll(model, pairs.held_out)
-        if nll == nll:
-            spread = spread_of_samples(model, pairs.held_out)
-            candidates.append(Candidate(name, model, nll, spread))
+    yield PairsReady(pairs)
+    candidates, failed = yield from _candidates(pairs, config, stop)
+    if stop.is_stopped and not candidates:
+        return None
     if not candidates:
         raise FitFailed(" ".join(failed) or "No noise model fits these pairs.")
     result = _choose(candidates, failed)
@@ -121,6 +146,56 @@ def fit_noise_model(
         )
     yield NoiseModelFitted(result.model, result.held_out_nll, result.reason)
     return result
+
+
+def _candidates(
+    pairs: PairHistogram, config: NoiseModelConfig, stop: StopToken
+) -> Generator[Event, None, tuple[list[Candidate], list[str]]]:
+    """Fit what the settings ask for, one after the other, until stopped."""
+    candidates: list[Candidate] = []
+    failed: list[str] = []
+    for name, fit in _fits(pairs, config):
+        if stop.is_stopped:
+            break
+        try:
+            model = yield from _named(name, fit(), pairs, stop)
+        except FitFailed as error:
+            failed.append(f"{name}: {error}")
+            continue
+        if model is None:
+            break
+        nll = held_out_nll(model, pairs.held_out)
+        if nll == nll:
+            spread = spread_of_samples(model, pairs.held_out)
+            candidates.append(Candidate(name, model, nll, spread))
+    return candidates, failed
+
+
+def _named(
+    name: str, fit: Fit, pairs: PairHistogram, stop: StopToken
+) -> Generator[Event, None, NoiseModel | None]:
+    """Run one fit under the name of its candidate; None if stopped.
+
+    At the end it shows the model of fits that do not show it on the way.
+    """
+    iteration, is_shown = 0, False
+    while True:
+        try:
+            event = next(fit)
+        except StopIteration as end:
+            model: NoiseModel = end.value
+            break
+        if isinstance(event, FitProgress):
+            iteration, is_shown = event.iteration, event.snapshot is not None
+            event = replace(event, model=name)
+        yield event
+        if stop.is_stopped:
+            fit.close()
+            return None
+    if not is_shown:
+        nll = held_out_nll(model, pairs.training)
+        yield FitProgress(name, iteration + 1, nll, model)
+    return model
 
 
 def spread_of_samples(model: NoiseModel, cells: PairCells) -> float:

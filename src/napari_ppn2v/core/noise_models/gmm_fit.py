@@ -71,6 +71,10 @@ def fit_gmm(
     A photon-transfer line gives the variances to start from; a symmetric and a skewed
     start are tried for a few iterations and the better one is followed.
 
+    Yields
+    ------
+    FitProgress  With the best mixture so far, every ten iterations of either start.
+
     Raises
     ------
     FitFailed  If there are too few pairs or the likelihood is never finite.
@@ -79,14 +83,17 @@ def fit_gmm(
     check_pairs(pairs, "mixture of Gaussians")
     problem = _Problem(pairs, settings)
     runs = [_Run(problem, start) for start in problem.starts()]
+    best, iteration = runs[0], 0
     for run in runs:
         for _ in range(_EXPLORING if len(runs) > 1 else 0):
             run.advance()
-    best = min(runs, key=lambda run: run.nll)
-    for step in range(_MOST_STEPS):
+            best, iteration = min(best, run, key=lambda r: r.nll), iteration + _PER_STEP
+            yield _progress(problem, best, iteration)
+    for _ in range(_MOST_STEPS):
         before = best.nll
         best.advance()
-        yield FitProgress("gmm", (step + 1) * _PER_STEP, best.nll)
+        iteration += _PER_STEP
+        yield _progress(problem, best, iteration)
         if before - best.nll < _IMPROVEMENT:
             break
     if not np.isfinite(best.nll):
@@ -95,6 +102,11 @@ def fit_gmm(
             "finite. Try fewer Gaussians, or another kind of noise model."
         )
     return problem.model(best.values, torch.float32)
+
+
+def _progress(problem: _Problem, run: _Run, iteration: int) -> FitProgress:
+    model = problem.model(run.values, torch.float32)
+    return FitProgress("gmm", iteration, run.nll, model)
 
 
 class _Problem:

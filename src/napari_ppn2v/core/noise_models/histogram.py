@@ -302,7 +302,7 @@ def fit_histogram(
     groups: tuple[int | None, ...] = (None,) if fixed else _GROUPED_CELLS
     weights = (0.0,) if settings.is_plain else _PSEUDO_COUNTS
     best: HistogramModel | None = None
-    best_nll, tried = np.inf, 0
+    best_nll, fitted_nll, tried = np.inf, np.inf, 0
     for group in groups:
         counts = _Counts(pairs, settings, group)
         for weight in weights:
@@ -310,7 +310,8 @@ def fit_histogram(
             nll = held_out_nll(model, pairs.held_out)
             if best is None or nll < best_nll:
                 best, best_nll = model, nll
-            yield FitProgress("histogram", tried, best_nll)
+                fitted_nll = held_out_nll(model, pairs.training)
+            yield FitProgress("histogram", tried, fitted_nll, best)
     assert best is not None
     return best
 
