@@ -22,8 +22,13 @@ def setting(
     minimum: float | None = None,
     maximum: float | None = None,
     choices: tuple[str, ...] | None = None,
+    suggestion: Any = None,
 ) -> Any:
-    """Declare one dataclass field with its label, unit, allowed range and help."""
+    """Declare one dataclass field with its label, unit, allowed range and help.
+
+    `suggestion` is what a form begins with when the user turns off the automatic
+    choice of a setting whose default is None.
+    """
     return field(
         default=default,
         metadata={
@@ -33,6 +38,7 @@ def setting(
             "minimum": minimum,
             "maximum": maximum,
             "choices": choices,
+            "suggestion": suggestion,
         },
     )
 

@@ -41,12 +41,14 @@ class NoiseModelConfig:
         "that follow the noise.",
         minimum=2,
         maximum=4096,
+        suggestion=256,
     )
     data_range: tuple[float, float] | None = setting(
         None,
         label="Histogram range",
         help="Lowest and highest grey value of the data to be denoised.",
         unit="ADU",
+        suggestion=(0.0, 65535.0),
     )
     is_plain_histogram: bool = setting(
         False,
@@ -67,6 +69,7 @@ class NoiseModelConfig:
         help="Smallest variance of a Gaussian; by default a small part of the data's.",
         unit="ADU²",
         minimum=0,
+        suggestion=1.0,
     )
     likelihood_floor: float = setting(
         0.0,
@@ -80,6 +83,7 @@ class NoiseModelConfig:
         label="Offset",
         help="Grey value without light, if known from a dark recording.",
         unit="ADU",
+        suggestion=100.0,
     )
     read_noise: float | None = setting(
         None,
@@ -87,6 +91,7 @@ class NoiseModelConfig:
         help="Noise without light, if known from a dark recording.",
         unit="ADU",
         minimum=1e-6,
+        suggestion=2.0,
     )
 
     def __post_init__(self) -> None:

@@ -1,0 +1,1 @@
+"""Forms that are made from the documented settings of the engine."""
