@@ -263,3 +263,28 @@ class TestTrainable:
         source = Counting(numbered((9, 8, 8)))
         check_trainable(as_frames(source, "TYX"), 8)
         assert source.reads == [64]
+
+
+def test_a_region_of_every_frame_is_read_like_frames_of_its_own():
+    stack = np.arange(3 * 10 * 12, dtype=np.float32).reshape(3, 10, 12)
+    region = as_frames(stack, "TYX").crop(slice(2, 9), slice(4, 50))
+    assert region.shape == (7, 8)
+    assert region.layout.shape == (3, 7, 8)
+    np.testing.assert_array_equal(region.frame(1), stack[1, 2:9, 4:])
+    np.testing.assert_array_equal(
+        region.region(2, slice(1, 3), slice(0, 2)), stack[2, 3:5, 4:6]
+    )
+    inner = region.select([2, 0]).crop(slice(1, 3), slice(1, 3))
+    np.testing.assert_array_equal(inner.frame(0), stack[2, 3:5, 5:7])
+
+
+def test_a_region_of_transposed_frames_keeps_rows_and_columns_apart():
+    stack = np.arange(10 * 12, dtype=np.float32).reshape(10, 12)
+    region = as_frames(stack, "XY").crop(slice(3, 5), slice(0, 4))
+    np.testing.assert_array_equal(region.frame(0), stack.T[3:5, 0:4])
+
+
+def test_a_region_without_pixels_is_refused():
+    frames = as_frames(np.zeros((10, 12)), "YX")
+    with pytest.raises(BadData, match="10 x 12"):
+        frames.crop(slice(10, 12), slice(None))

@@ -128,6 +128,10 @@ class AxisLayout:
         first, *others = list(self.frame_axes)
         return self._resized({first: len(indices), **dict.fromkeys(others, 1)})
 
+    def of_region(self, shape: tuple[int, ...]) -> AxisLayout:
+        """Layout of a region (Y, X) of the frames."""
+        return self._resized({"Y": shape[0], "X": shape[1]})
+
     def describe(self, dtype: np.dtype, channel: int = 0) -> str:
         """Say in one line what these axes mean, and whether they were guessed."""
         height, width = self.frame_shape

@@ -72,14 +72,19 @@ class Frames:
         *,
         channel: int = 0,
         indices: tuple[int, ...] | None = None,
+        window: tuple[slice, slice] | None = None,
         name: str = "",
     ) -> None:
         self._source = source
         self._source_layout = layout
         self._indices = range(layout.n_frames) if indices is None else indices
-        self.layout = layout if indices is None else layout.of_selection(indices)
+        height, width = layout.frame_shape
+        self._window = window or (slice(0, height), slice(0, width))
+        rows, columns = self._window
+        self.shape = (rows.stop - rows.start, columns.stop - columns.start)
+        chosen = layout if indices is None else layout.of_selection(indices)
+        self.layout = chosen.of_region(self.shape)
         self.channel, self.name = channel, name
-        self.shape = layout.frame_shape
         self.dtype: np.dtype = np.dtype(source.dtype)
 
     def __len__(self) -> int:
@@ -117,8 +122,7 @@ class Frames:
             raise IndexError(f"There is no frame {index} among {len(self)}.")
         where = self._source_layout.index(
             self._indices[index],
-            _plain_slice(rows, self.shape[0]),
-            _plain_slice(columns, self.shape[1]),
+            *self._in_source(rows, columns),
             channel=self.channel,
         )
         block = np.asarray(self._source[where])
@@ -149,8 +153,45 @@ class Frames:
             self._source_layout,
             channel=self.channel,
             indices=tuple(self._indices[index] for index in chosen),
+            window=self._window,
             name=self.name,
         )
+
+    def crop(self, rows: slice, columns: slice) -> Frames:
+        """Return a region of every frame, cut at the border; nothing is read.
+
+        Raises
+        ------
+        BadData  If the region holds no pixel.
+        """
+        window = self._in_source(rows, columns)
+        if any(part.stop <= part.start for part in window):
+            height, width = self.shape
+            raise BadData(
+                f"The region (rows {_words(rows)}, columns {_words(columns)}) lies "
+                f"outside of the frames of {height} x {width} pixels. Choose a region "
+                "inside of them."
+            )
+        return Frames(
+            self._source,
+            self._source_layout,
+            channel=self.channel,
+            indices=tuple(self._indices),
+            window=window,
+            name=self.name,
+        )
+
+    def _in_source(self, rows: slice, columns: slice) -> tuple[slice, slice]:
+        """Return rows and columns of these frames as those of the source."""
+        inside = (
+            _plain_slice(part, size)
+            for part, size in zip((rows, columns), self.shape, strict=True)
+        )
+        moved = [
+            slice(part.start + kept.start, part.stop + kept.start)
+            for part, kept in zip(inside, self._window, strict=True)
+        ]
+        return moved[0], moved[1]
 
     def describe(self) -> str:
         """Say in one line what is read, and whether the axes were guessed."""
@@ -280,6 +321,11 @@ def _plain_slice(part: slice, size: int) -> slice:
     if step != 1:
         raise ValueError(f"A region is read with step 1, not {step}.")
     return slice(start, max(start, stop))
+
+
+def _words(part: slice) -> str:
+    start = "the first" if part.start is None else part.start
+    return f"{start} to {'the last' if part.stop is None else part.stop}"
 
 
 def _check_finite(pixels: np.ndarray, index: int, name: str) -> None:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import numpy as np
 
+from napari_ppn2v.core.conversion import as_dtype
 from napari_ppn2v.errors import BadData, CannotWrite
 from napari_ppn2v.files.atomic import as_json, atomic_path
 from napari_ppn2v.files.tiff_writing import TiffTarget
@@ -156,7 +157,7 @@ class ResultWriter:
             raise RuntimeError("A ResultWriter is written to inside its `with` block.")
         top, left = self._checked(frame, rows, columns, block, channel)
         position = {**self._layout.positions(frame), "C": channel}
-        self._target.write(position, top, left, self._converted(block))
+        self._target.write(position, top, left, self._kept(block))
         self._missing -= block.size
 
     def write_frame(self, frame: int, image: np.ndarray, *, channel: int = 0) -> None:
@@ -186,26 +187,10 @@ class ResultWriter:
             )
         return top, left
 
-    def _converted(self, block: np.ndarray) -> np.ndarray:
-        """Return the block in the type of the file, counting what had to be clipped."""
-        # Python numbers compare exactly, also with the largest 64-bit integers
-        smallest, largest = _limits(self.dtype)
-        values = np.rint(block) if self.dtype.kind in "iu" else block
-        if not block.size:
-            return values.astype(self.dtype)
-        if smallest <= values.min().item() and values.max().item() <= largest:
-            return values.astype(self.dtype)
-        values = values.astype(np.float64)
-        below = values < float(smallest)
-        # float64 rounds the largest 64-bit integers up to a value that is beyond them
-        edge = float(largest)
-        above = values >= edge if int(edge) > largest else values > edge
-        converted = np.where(below | above, 0, values).astype(self.dtype)
-        converted[below], converted[above] = smallest, largest
-        self.clipped = (
-            self.clipped[0] + int(below.sum()),
-            self.clipped[1] + int(above.sum()),
-        )
+    def _kept(self, block: np.ndarray) -> np.ndarray:
+        """Return the block in the type of the file, counting what was clipped."""
+        converted, below, above = as_dtype(block, self.dtype)
+        self.clipped = (self.clipped[0] + below, self.clipped[1] + above)
         return converted
 
     def _end(self, kind: Any, error: Any, trace: Any) -> None:
@@ -227,13 +212,6 @@ class ResultWriter:
         except BaseException:
             target.abandon()
             raise
-
-
-def _limits(dtype: np.dtype) -> tuple[float, float]:
-    """Smallest and largest value of a type, as Python numbers."""
-    if dtype.kind == "f":
-        return float(np.finfo(dtype).min), float(np.finfo(dtype).max)
-    return int(np.iinfo(dtype).min), int(np.iinfo(dtype).max)
 
 
 def _format_for(path: Path) -> type[TiffTarget] | type[ZarrTarget]:
