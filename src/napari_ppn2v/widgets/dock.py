@@ -1,0 +1,64 @@
+"""What all docks share: viewer and session, scrolling, and the end of their runs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from qtpy.QtCore import QEvent, Qt
+from qtpy.QtWidgets import QApplication, QFrame, QScrollArea, QVBoxLayout, QWidget
+
+from napari_ppn2v.session.session import session_of
+
+if TYPE_CHECKING:
+    from napari_ppn2v.workers import Run
+
+NARROWEST = 340  # pixels; three such docks leave a 1280 pixel wide screen its image
+USUAL_HEIGHT = 700
+
+
+class Dock(QWidget):
+    """A dock whose content scrolls, and whose run ends with it.
+
+    Content goes into `self.column`. Subclasses keep the run they have launched in
+    `self.run`, and extend `close_down` by what they listen to.
+    """
+
+    def __init__(self, napari_viewer: Any) -> None:
+        super().__init__()
+        # a proxy hides what is needed to place layers, and its layers are proxies too
+        self.viewer = getattr(napari_viewer, "__wrapped__", napari_viewer)
+        self.session = session_of(self.viewer)
+        self.run: Run | None = None
+        self.is_closed = False
+        content = QWidget()
+        self.column = QVBoxLayout(content)
+        self.column.setAlignment(Qt.AlignmentFlag.AlignTop)
+        self.scroll_area = QScrollArea()
+        self.scroll_area.setWidgetResizable(True)
+        self.scroll_area.setFrameShape(QFrame.Shape.NoFrame)
+        self.scroll_area.setHorizontalScrollBarPolicy(
+            Qt.ScrollBarPolicy.ScrollBarAlwaysOff
+        )
+        self.scroll_area.setWidget(content)
+        outer = QVBoxLayout(self)
+        outer.setContentsMargins(0, 0, 0, 0)
+        outer.addWidget(self.scroll_area)
+        self.setMinimumWidth(NARROWEST)
+        app = QApplication.instance()
+        if app is not None:
+            app.aboutToQuit.connect(self.close_down)
+
+    def event(self, event: QEvent | None) -> bool:
+        """Notice that the dock was closed: napari then takes the widget out of it."""
+        is_parent = event is not None and event.type() == QEvent.Type.ParentChange
+        if is_parent and self.parent() is None:
+            self.close_down()
+        return bool(super().event(event))
+
+    def close_down(self) -> None:
+        """End what goes on, and what listens; nothing trains after its dock."""
+        if self.is_closed:
+            return
+        self.is_closed = True
+        if self.run is not None:
+            self.run.abandon()

@@ -1,0 +1,1 @@
+"""The sections of the dock that denoises: image, noise model, time, results."""
