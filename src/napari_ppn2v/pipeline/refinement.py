@@ -64,14 +64,7 @@ def refine(
         deviation, both in one pass and without a noise model.
     """
     clean = _pseudo_clean(model, stack, seed)
-    smallest = min(min(image.shape) for image in clean.images)
-    stride = model.network.stride
-    size = min(config.patch_size, smallest) // stride * stride
-    source = SyntheticObservations(
-        Crops(clean, size, config.batch_size),
-        noise_model,
-        seed=seed,
-    )
+    source = refinement_batches(clean, noise_model, model, config, seed)
     return (
         yield from train_prior(
             _start(model),
@@ -85,6 +78,21 @@ def refine(
             preview=preview,
         )
     )
+
+
+def refinement_batches(
+    clean: TrainingStack,
+    noise_model: NoiseModel,
+    model: PriorNetwork,
+    config: TrainingConfig,
+    seed: int,
+) -> SyntheticObservations:
+    """Return batches of synthetic observations of pseudo clean images."""
+    smallest = min(min(image.shape) for image in clean.images)
+    stride = model.network.stride
+    size = min(config.patch_size, smallest) // stride * stride
+    crops = Crops(clean, size, config.batch_size)
+    return SyntheticObservations(crops, noise_model, seed=seed)
 
 
 def _start(model: PriorNetwork) -> PriorNetwork:

@@ -91,7 +91,9 @@ class _Progress:
     seconds: float = 0.0
 
 
-class _Trainer:
+class Trainer:
+    """One training: its steps, validations and state; `train_prior` drives it."""
+
     def __init__(
         self,
         model: PriorNetwork,
@@ -255,7 +257,7 @@ def train_prior(
     BadData  If the loss stops being finite.
     BadFile  If the kept state belongs to other settings.
     """
-    trainer = _Trainer(model, source, objective, config, seed)
+    trainer = Trainer(model, source, objective, config, seed)
     saved = checkpoint.load() if checkpoint is not None else None
     if saved is not None:
         trainer.restore(saved)
