@@ -53,6 +53,30 @@ def private_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         yield home
 
 
+TEXTURE_LIMITS = (2048, 2048)
+SECONDS_TO_END = 20
+
+
+@pytest.fixture
+def viewer_rig(monkeypatch: pytest.MonkeyPatch, qapp: object) -> Iterator[None]:
+    """Viewers that hold layers without a graphics card, and leave no worker behind.
+
+    Without a screen there is no OpenGL context, napari's questions about it are
+    answered by None, and adding any layer fails.
+    """
+    from napari._qt.qthreading import wait_for_workers_to_quit
+    from napari._vispy import canvas
+    from napari._vispy.layers import base, image, labels
+
+    if os.environ.get("QT_QPA_PLATFORM") == "offscreen":
+        monkeypatch.setattr(image, "get_gl_extensions", lambda: "")
+        for module in (image, base, labels, canvas):
+            monkeypatch.setattr(module, "get_max_texture_sizes", lambda: TEXTURE_LIMITS)
+    yield
+    # the viewer is closed by now, so every worker has to come to its end by itself
+    wait_for_workers_to_quit(SECONDS_TO_END * 1000)
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Skip tests that need a GPU where there is none."""
     if item.get_closest_marker("gpu") is None:

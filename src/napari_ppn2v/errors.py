@@ -27,6 +27,10 @@ class CannotWrite(PPN2VError):
     """A result could not be written; nothing is left under the final name."""
 
 
+class CannotDownload(PPN2VError):
+    """A file of the internet could not be had; nothing half-loaded is left."""
+
+
 class BadSetting(PPN2VError):
     """A setting is outside its allowed range, or two settings contradict."""
 
