@@ -20,7 +20,7 @@ from napari_ppn2v.events import FitProgress, StepDone
 from napari_ppn2v.stop import StopToken
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Sequence
+    from collections.abc import Callable, Generator, Mapping, Sequence
 
     from napari_ppn2v.events import Event
     from napari_ppn2v.session.session import Session
@@ -193,6 +193,7 @@ def launch(
     *,
     title: str,
     planned: Sequence[tuple[str, int]] = (),
+    expected: Mapping[str, float] | None = None,
     on_event: Callable[[Event], None] | None = None,
     on_done: Callable[[Any], str | None] | None = None,
     on_failed: Callable[[PPN2VError], None] | None = None,
@@ -206,6 +207,7 @@ def launch(
         Called in the thread with the stop token; returns a generator of events.
     title : what is done, for the user
     planned : names and numbers of steps of the stages to come
+    expected : seconds that they are estimated to take
     on_event : called with each event, after the session
     on_done
         Called with the job's result, stopped or not; what it returns is shown as the
@@ -223,7 +225,7 @@ def launch(
     if session.is_busy:
         raise Busy(f"Something is going on already. {session.why_busy}")
     run = Run(session, title, on_event, on_done, on_failed)
-    session.begin(title, planned)
+    session.begin(title, planned, expected)
     run._start(job)
     return run
 

@@ -141,6 +141,17 @@ def test_the_time_left_follows_from_the_pace():
     assert math.isclose(state.remaining(now=10.0), 30.0)
 
 
+def test_expected_seconds_weigh_more_than_numbers_of_steps():
+    expected = {"n2v": 30.0, "denoise": 10.0}
+    state = begun("a run", [("n2v", 10), ("denoise", 1000)], 0.0, expected)
+    state = advance(state, StageStarted("reading", 5), 0.0)
+    state = advance(state, StageFinished("reading", 1.0), 1.0)
+    assert state.share == 0
+    state = advance(state, StageStarted("n2v", 10), 1.0)
+    state = advance(state, StepDone("n2v", 5, 10), 2.0)
+    assert state.share == 15 / 40
+
+
 def test_notices_never_grow_without_bound():
     state = after(*[Notice(str(n)) for n in range(500)])
     assert len(state.notices) == states.MOST_NOTICES

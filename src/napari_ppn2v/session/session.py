@@ -13,7 +13,7 @@ from napari_ppn2v.session import state as states
 from napari_ppn2v.session.state import RunState
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from napari_ppn2v.core.denoiser import Denoiser
     from napari_ppn2v.core.noise_models.base import NoiseModel
@@ -84,9 +84,14 @@ class Session:
 
     # -- the run ----------------------------------------------------------------------
 
-    def begin(self, title: str, planned: Sequence[tuple[str, int]] = ()) -> None:
-        """Begin a run."""
-        self._show(states.begun(title, planned, time.monotonic()))
+    def begin(
+        self,
+        title: str,
+        planned: Sequence[tuple[str, int]] = (),
+        expected: Mapping[str, float] | None = None,
+    ) -> None:
+        """Begin a run; see `state.begun`."""
+        self._show(states.begun(title, planned, time.monotonic(), expected))
 
     def apply(self, event: Event) -> None:
         """Take note of an event of the run."""

@@ -64,6 +64,7 @@ class Stage:
     began : time when it began, None while it waits
     seconds : how long it took, None while it is not finished
     detail : more words about it
+    expected : seconds that it was estimated to take, 0 where it was not
     """
 
     name: str
@@ -73,6 +74,7 @@ class Stage:
     began: float | None = None
     seconds: float | None = None
     detail: str = ""
+    expected: float = 0.0
 
     @property
     def is_finished(self) -> bool:
@@ -176,13 +178,20 @@ class RunState:
 
     @property
     def share(self) -> float:
-        """Share of the run that is done, 0 … 1, by steps; 0 where nothing is known."""
-        known = [stage for stage in self.stages if stage.total > 0]
-        total = sum(stage.total * _weight(stage) for stage in known)
+        """Share of the run that is done, 0 … 1.
+
+        By the expected seconds of its stages, else by their steps; 0 where nothing is
+        known.
+        """
+        weights = [_weight(stage) for stage in self.stages]
+        if any(stage.expected > 0 for stage in self.stages):
+            weights = [stage.expected for stage in self.stages]
+        total = sum(weights)
         if total <= 0:
             done = 1.0 if self.stages and all(s.is_finished for s in self.stages) else 0
         else:
-            done = sum(s.share * s.total * _weight(s) for s in known) / total
+            pairs = zip(self.stages, weights, strict=True)
+            done = sum(stage.share * weight for stage, weight in pairs) / total
         return min(1.0, (self.part_index + done) / max(1, self.n_parts))
 
     def remaining(self, now: float) -> float | None:
@@ -194,13 +203,28 @@ class RunState:
 
 
 def _weight(stage: Stage) -> float:
-    """Weigh the steps of a stage against a training step, roughly."""
-    return 1.0 if stage.name.startswith(("n2v", "pn2v", "refinement")) else 0.5
+    """Weigh the steps of a stage against training steps, roughly."""
+    is_training = stage.name.startswith(("n2v", "pn2v", "refinement"))
+    return stage.total * (1.0 if is_training else 0.5)
 
 
-def begun(title: str, planned: Sequence[tuple[str, int]], now: float) -> RunState:
-    """Return the state of a run that begins; `planned` are names and steps."""
-    stages = tuple(Stage(name, total) for name, total in planned)
+def begun(
+    title: str,
+    planned: Sequence[tuple[str, int]],
+    now: float,
+    expected: Mapping[str, float] | None = None,
+) -> RunState:
+    """Return the state of a run that begins.
+
+    Parameters
+    ----------
+    planned : names and numbers of steps of the stages to come
+    expected : seconds that they are estimated to take
+    """
+    seconds = expected or {}
+    stages = tuple(
+        Stage(name, total, expected=seconds.get(name, 0.0)) for name, total in planned
+    )
     return RunState(
         Status.RUNNING, title=title, stages=stages, planned=stages, began=now
     )
@@ -266,8 +290,9 @@ def _stage_started(state: RunState, event: StageStarted, now: float) -> RunState
         place = next((i for i, s in enumerate(stages) if s.began is None), len(stages))
         stages.insert(place, new)
     else:
-        total = event.total or stages[place].total
-        stages[place] = replace(new, total=total)
+        kept = stages[place]
+        total = event.total or kept.total
+        stages[place] = replace(new, total=total, expected=kept.expected)
     return replace(state, stages=tuple(stages))
 
 
