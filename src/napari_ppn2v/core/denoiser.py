@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from napari_ppn2v.core.inference import (
     Blindness,
+    Passes,
     RegionEstimate,
-    estimate_image,
-    estimate_tile,
+    drained,
+    image_passes,
+    tile_passes,
 )
 from napari_ppn2v.core.many_samples import WORTHWHILE_SAMPLES, LikelihoodRows
 from napari_ppn2v.errors import BadSetting
@@ -87,20 +89,45 @@ class Denoiser:
         self, observation: NDArray[np.float32], rows: Span, columns: Span
     ) -> RegionEstimate:
         """Denoise one tile; see `napari_ppn2v.core.inference.estimate_tile`."""
-        if self.estimate != "refined":
-            return estimate_tile(
-                self.model, self.likelihood, observation, rows, columns, self.blindness
-            )
-        assert self.refined is not None
-        found = estimate_tile(self.refined, None, observation, rows, columns, None)
-        return replace(found, mmse=found.prior_mean)
+        return drained(self.tile_passes(observation, rows, columns))
 
     def estimate_image(self, image: NDArray[np.float32]) -> RegionEstimate:
         """Denoise a whole image (Y, X) in memory; ADU."""
+        return drained(self.image_passes(image))
+
+    def tile_passes(
+        self, observation: NDArray[np.float32], rows: Span, columns: Span
+    ) -> Passes:
+        """Denoise one tile, pausing after every pass of the network."""
+        model, likelihood = self._in_use
+        found = yield from tile_passes(
+            model, likelihood, observation, rows, columns, self._blindness_in_use
+        )
+        return self._named(found)
+
+    def image_passes(self, image: NDArray[np.float32]) -> Passes:
+        """Denoise a whole image, pausing after every pass of the network."""
+        model, likelihood = self._in_use
+        found = yield from image_passes(
+            model, likelihood, image, self._blindness_in_use
+        )
+        return self._named(found)
+
+    @property
+    def _in_use(self) -> tuple[PriorNetwork, NoiseModel | LikelihoodRows | None]:
         if self.estimate != "refined":
-            return estimate_image(self.model, self.likelihood, image, self.blindness)
+            return self.model, self.likelihood
         assert self.refined is not None
-        found = estimate_image(self.refined, None, image, None)
+        return self.refined, None
+
+    @property
+    def _blindness_in_use(self) -> Blindness | None:
+        return None if self.estimate == "refined" else self.blindness
+
+    def _named(self, found: RegionEstimate) -> RegionEstimate:
+        """Call the mean of a refined network what it is, the MMSE estimate."""
+        if self.estimate != "refined":
+            return found
         return replace(found, mmse=found.prior_mean)
 
     def require(self, estimate: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Generator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -67,6 +68,10 @@ class RegionEstimate:
     posterior_std: NDArray[np.float32] | None
 
 
+Passes = Generator[float, None, RegionEstimate]
+"""An estimate that pauses after each pass, telling the part that is done."""
+
+
 def estimate_image(
     model: PriorNetwork,
     noise_model: NoiseModel | LikelihoodRows | None,
@@ -82,18 +87,58 @@ def estimate_image(
     image : (Y, X), ADU
     blindness : None for one pass in which the network sees every pixel
     """
-    blocks = list(estimate_tiles(model, noise_model, image, blindness, tile_size))
-    result = RegionEstimate(
-        *(
-            None if part is None else np.empty(image.shape, np.float32)
-            for part in _parts(blocks[0][2])
-        )  # type: ignore[arg-type]
-    )
-    for rows, columns, block in blocks:
+    return drained(image_passes(model, noise_model, image, blindness, tile_size))
+
+
+def image_passes(
+    model: PriorNetwork,
+    noise_model: NoiseModel | LikelihoodRows | None,
+    image: NDArray[np.float32],
+    blindness: Blindness | None,
+    tile_size: int = 256,
+) -> Passes:
+    """Do as `estimate_image`, and pause after every pass of the network.
+
+    Yields
+    ------
+    float  The part of the work that is done, up to 1.
+    """
+    network, result = model.network, None
+    todo = list(tiles(image.shape, tile_size, network.halo, network.stride))
+    for number, (rows, columns) in enumerate(todo):
+        observation = image[rows.read, columns.read]
+        passes = tile_passes(model, noise_model, observation, rows, columns, blindness)
+        block = yield from _as_part(passes, number, len(todo))
+        if result is None:
+            empty = [
+                None if part is None else np.empty(image.shape, np.float32)
+                for part in _parts(block)
+            ]
+            result = RegionEstimate(*empty)  # type: ignore[arg-type]
         for whole, part in zip(_parts(result), _parts(block), strict=True):
             if whole is not None and part is not None:
                 whole[rows.keep, columns.keep] = part
+    assert result is not None
     return result
+
+
+def _as_part(passes: Passes, number: int, total: int) -> Passes:
+    """Count the passes of one tile among `total` tiles."""
+    while True:
+        try:
+            done = next(passes)
+        except StopIteration as end:
+            return end.value
+        yield (number + done) / total
+
+
+def drained(passes: Passes) -> RegionEstimate:
+    """Do all passes and return the estimate."""
+    while True:
+        try:
+            next(passes)
+        except StopIteration as end:
+            return end.value
 
 
 def estimate_tiles(
@@ -129,10 +174,33 @@ def estimate_tile(
     observation : (Y, X), ADU
         The pixels that `rows` and `columns` read, halo included.
     """
+    return drained(
+        tile_passes(model, noise_model, observation, rows, columns, blindness)
+    )
+
+
+def tile_passes(
+    model: PriorNetwork,
+    noise_model: NoiseModel | LikelihoodRows | None,
+    observation: NDArray[np.float32],
+    rows: Span,
+    columns: Span,
+    blindness: Blindness | None,
+) -> Passes:
+    """Do as `estimate_tile`, and pause after every pass of the network.
+
+    Yields
+    ------
+    float  The part of the work that is done, up to 1.
+    """
+    if blindness is not None:
+        return (
+            yield from _blind(model, noise_model, observation, rows, columns, blindness)
+        )
     with torch.inference_mode():
-        if blindness is None:
-            return _in_one_pass(model, noise_model, observation, rows, columns)
-        return _blind(model, noise_model, observation, rows, columns, blindness)
+        estimate = _in_one_pass(model, noise_model, observation, rows, columns)
+    yield 1.0
+    return estimate
 
 
 def _in_one_pass(
@@ -158,7 +226,7 @@ def _blind(
     rows: Span,
     columns: Span,
     blindness: Blindness,
-) -> RegionEstimate:
+) -> Passes:
     box, stride = blindness.box, model.network.stride
     shape = (
         rows.inner.stop - rows.inner.start,
@@ -171,30 +239,50 @@ def _blind(
     at_once = max(1, most // (size * model.network.n_features))
     for first in range(0, len(phases), at_once):
         some = phases[first : first + at_once]
-        masked = [
-            _hide(observation, rows.start, columns.start, phase, blindness)
-            for phase in some
-        ]
-        features = _features(model, np.stack(masked))
-        for number, (py, px) in enumerate(some):
-            y = slice((py - rows.keep_start) % box, None, box)
-            x = slice((px - columns.keep_start) % box, None, box)
-            kept = features[number : number + 1, :, rows.inner, columns.inner]
-            seen = observation[rows.inner, columns.inner][y, x]
-            if not seen.size:
-                continue  # a narrow tile can lack a phase
-            estimate = _estimate_pixels(
-                model, noise_model, pixels(kept[:, :, y, x]), seen.reshape(-1)
+        # a mode left open at a yield would hold for whoever asks for the next pass
+        with torch.inference_mode():
+            _blind_pass(
+                model, noise_model, observation, rows, columns, blindness, some, parts
             )
-            for whole, part in zip(parts, estimate, strict=True):
-                if part is not None:
-                    whole[y, x] = part.reshape(seen.shape)
+        yield min(1.0, (first + at_once) / len(phases))
     has_std = noise_model is not None or model.n_samples > 1
     return RegionEstimate(
         parts[0],
         None if noise_model is None else parts[1],
         parts[2] if has_std else None,
     )
+
+
+def _blind_pass(
+    model: PriorNetwork,
+    noise_model: NoiseModel | LikelihoodRows | None,
+    observation: NDArray[np.float32],
+    rows: Span,
+    columns: Span,
+    blindness: Blindness,
+    phases: list[tuple[int, int]],
+    parts: list[NDArray[np.float32]],
+) -> None:
+    """Hide each of some lattices and put the estimates of its pixels into `parts`."""
+    box = blindness.box
+    masked = [
+        _hide(observation, rows.start, columns.start, phase, blindness)
+        for phase in phases
+    ]
+    features = _features(model, np.stack(masked))
+    for number, (py, px) in enumerate(phases):
+        y = slice((py - rows.keep_start) % box, None, box)
+        x = slice((px - columns.keep_start) % box, None, box)
+        kept = features[number : number + 1, :, rows.inner, columns.inner]
+        seen = observation[rows.inner, columns.inner][y, x]
+        if not seen.size:
+            continue  # a narrow tile can lack a phase
+        estimate = _estimate_pixels(
+            model, noise_model, pixels(kept[:, :, y, x]), seen.reshape(-1)
+        )
+        for whole, part in zip(parts, estimate, strict=True):
+            if part is not None:
+                whole[y, x] = part.reshape(seen.shape)
 
 
 def _hide(

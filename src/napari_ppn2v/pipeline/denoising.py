@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from napari_ppn2v.core.inference import RegionEstimate
+from napari_ppn2v.core.inference import Passes, RegionEstimate
 from napari_ppn2v.core.tiling import Span, tiles
 from napari_ppn2v.errors import OutOfMemory
 from napari_ppn2v.events import FrameDenoised, Notice, StepDone
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from napari_ppn2v.stop import StopToken
 
 SMALLEST_TILE = 32
+SAMPLES_PER_TILE = 2**24  # prior samples; more take longer than a second
 
 Sink = Callable[[int, slice, slice, RegionEstimate], None]
 """Takes (frame, rows, columns, estimate) of each tile, in any order."""
@@ -51,6 +52,7 @@ def denoise_frames(
     OutOfMemory  If even the smallest tiles do not fit.
     """
     network = denoiser.network
+    tile_size = _not_too_many_samples(denoiser, tile_size)
     for index in range(len(frames)):
         todo = list(tiles(frames.shape, tile_size, network.halo, network.stride))
         done = 0
@@ -60,7 +62,12 @@ def denoise_frames(
             rows, columns = todo[done]
             observation = frames.region(index, rows.read, columns.read)
             try:
-                estimate = denoiser.estimate_tile(observation, rows, columns)
+                estimate = yield from _tile(
+                    denoiser.tile_passes(observation, rows, columns),
+                    done,
+                    len(todo),
+                    stop,
+                )
             except (RuntimeError, MemoryError) as error:
                 tile_size = _smaller(tile_size, error)
                 yield Notice(
@@ -70,11 +77,38 @@ def denoise_frames(
                 todo = list(_left(todo[done:], tile_size, frames.shape, denoiser))
                 done = 0
                 continue
+            if estimate is None:
+                return index
             sink(index, rows.keep, columns.keep, estimate)
             done += 1
-            yield StepDone("denoise", done, len(todo))
         yield FrameDenoised(index, len(frames))
     return len(frames)
+
+
+def _tile(
+    passes: Passes, number: int, total: int, stop: StopToken
+) -> Generator[Event, None, RegionEstimate | None]:
+    """Denoise one tile pass after pass; None if stopped before the last one."""
+    count, done = 0, 0.0
+    while True:
+        try:
+            done = next(passes)
+        except StopIteration as end:
+            return end.value
+        count += 1
+        per_tile = max(1, round(count / done))
+        yield StepDone("denoise", number * per_tile + count, total * per_tile)
+        if stop.is_stopped and done < 1:
+            passes.close()
+            return None
+
+
+def _not_too_many_samples(denoiser: Denoiser, tile_size: int) -> int:
+    """Choose smaller tiles for hundreds of samples, so that a stop is soon seen."""
+    if denoiser.estimate == "refined" or denoiser.noise_model is None:
+        return tile_size
+    side = int((SAMPLES_PER_TILE / denoiser.model.n_samples) ** 0.5)
+    return min(tile_size, max(SMALLEST_TILE, side))
 
 
 def _smaller(tile_size: int, error: BaseException) -> int:
