@@ -5,11 +5,13 @@
 #              one with CPU builds
 # DEMO_OUTPUT  folder that the demo writes to
 # TEST_OPTIONS further options for pytest
+# PICTURES     folder that `make click-through` writes its pictures of the viewer to
 
 PYTHON ?= python3
 TORCH_INDEX ?=
 DEMO_OUTPUT ?= demo-output
 TEST_OPTIONS ?=
+PICTURES ?= click-through
 
 VENV := .venv
 ifeq ($(OS),Windows_NT)
@@ -21,10 +23,10 @@ endif
 export TORCH_INDEX
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format clean
+.PHONY: help setup demo test click-through lint format clean
 
 help: ## list the targets
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /	/' | expand -t 10
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /	/' | expand -t 15
 
 setup: ## create .venv with all that the other targets need (free when up to date)
 	@$(PYTHON) scripts/setup_environment.py
@@ -34,6 +36,12 @@ demo: setup ## denoise a simulated recording; results in demo-output
 
 test: setup ## run the default tests
 	$(BIN)/python -m pytest $(TEST_OPTIONS)
+
+# 1920 pixels wide: docks beside the image need the room.
+click-through: setup ## use the real viewer with a mouse, on a screen in memory (Linux)
+	@$(PYTHON) scripts/setup_environment.py --windows
+	QT_QPA_PLATFORM=xcb xvfb-run -a -s "-screen 0 1920x1200x24" \
+	  $(BIN)/python scripts/click_through.py --output $(PICTURES)
 
 lint: setup ## check style, format and types
 	$(BIN)/ruff check
@@ -45,4 +53,4 @@ format: setup ## format the code and fix what can be fixed
 	$(BIN)/ruff check --fix
 
 clean: ## remove the environment, caches and the demo's results
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist site demo-output
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist site demo-output click-through
