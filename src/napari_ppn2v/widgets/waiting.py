@@ -6,6 +6,7 @@ from typing import Any
 
 import napari
 from napari.utils import cancelable_progress
+from napari.utils.notifications import show_info
 from qtpy.QtCore import QCoreApplication, QEventLoop, QThread, QTimer
 
 from napari_ppn2v.errors import CannotDownload
@@ -37,6 +38,7 @@ def wait_for(job: Callable[[Amount], Any], *, title: str) -> Any:
     application = QCoreApplication.instance()
     if application is None or QThread.currentThread() is not application.thread():
         return job(Amount())
+    show_info(f"{title}. The activity button at the lower right shows how far it is.")
     amount = Amount()
     pool = ThreadPoolExecutor(1, thread_name_prefix="download")
     future = pool.submit(job, amount)
