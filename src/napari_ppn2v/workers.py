@@ -50,8 +50,9 @@ class Run:
         on_event: Callable[[Event], None] | None,
         on_done: Callable[[Any], str | None] | None,
         on_failed: Callable[[PPN2VError], None] | None,
+        is_quiet: bool,
     ) -> None:
-        self.session, self.title = session, title
+        self.session, self.title, self._is_quiet = session, title, is_quiet
         self.stop_token = StopToken()
         self.is_abandoned = False
         self.worker: Any = None
@@ -134,7 +135,7 @@ class Run:
         self.worker.returned.connect(self._on_returned)
         self.worker.errored.connect(self._on_errored)
         self.worker.finished.connect(self._on_finished)
-        if current_viewer() is not None:
+        if current_viewer() is not None and not self._is_quiet:
             # shown in napari's activity dock; without a viewer it would be printed
             self._progress = progress(total=100, desc=self.title)
         _RUNNING.add(self)
@@ -174,7 +175,8 @@ class Run:
 
     def _report(self, error: PPN2VError) -> None:
         self.session.fail(str(error))
-        show_error(str(error))
+        if not self._is_quiet:
+            show_error(str(error))
         if self._on_failed is not None and not self.is_abandoned:
             self._on_failed(error)
 
@@ -197,6 +199,7 @@ def launch(
     on_event: Callable[[Event], None] | None = None,
     on_done: Callable[[Any], str | None] | None = None,
     on_failed: Callable[[PPN2VError], None] | None = None,
+    is_quiet: bool = False,
 ) -> Run:
     """Run a job in a thread; call this, and be called back, on the window's thread.
 
@@ -213,6 +216,7 @@ def launch(
         Called with the job's result, stopped or not; what it returns is shown as the
         last message.
     on_failed : called with the error, of whatever kind, in words for the user
+    is_quiet : keep out of napari's notifications and activity dock
 
     Returns
     -------
@@ -224,7 +228,8 @@ def launch(
     """
     if session.is_busy:
         raise Busy(f"Something is going on already. {session.why_busy}")
-    run = Run(session, title, on_event, on_done, on_failed)
+    run = Run(session, title, on_event, on_done, on_failed, is_quiet)
+    session.run = run
     session.begin(title, planned, expected)
     run._start(job)
     return run

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 from weakref import WeakKeyDictionary
 
 from psygnal import Signal
@@ -51,6 +51,22 @@ class NamedDenoiser:
     origin: str = ""
 
 
+class Controls(Protocol):
+    """What can be done to a run that goes on; `workers.Run` is one."""
+
+    def stop(self) -> None:
+        """End with the best so far."""
+        ...
+
+    def pause(self) -> None:
+        """Wait."""
+        ...
+
+    def resume(self) -> None:
+        """Go on."""
+        ...
+
+
 class Session:
     """What the docks of one viewer share.
 
@@ -60,6 +76,7 @@ class Session:
     Attributes
     ----------
     state : of the run that goes on or of the last one
+    run : that run, whichever dock began it; None before the first one
     noise_models, denoisers : by name, the newest last
     """
 
@@ -69,6 +86,7 @@ class Session:
 
     def __init__(self) -> None:
         self.state = RunState()
+        self.run: Controls | None = None
         self.noise_models: dict[str, NamedNoiseModel] = {}
         self.denoisers: dict[str, NamedDenoiser] = {}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from qtpy.QtCore import Qt, QTimer, Signal
+from qtpy.QtCore import Qt, QTimer
 from qtpy.QtWidgets import (
     QGridLayout,
     QHBoxLayout,
@@ -21,6 +21,7 @@ from napari_ppn2v.widgets.parts import ElidedLabel, MessageLine, WrappedLabel
 from napari_ppn2v.widgets.stage_words import clock_words, duration_words, stage_words
 
 if TYPE_CHECKING:
+    from napari_ppn2v.session.session import Session
     from napari_ppn2v.session.state import Stage
 
 REFRESH_MS = 500  # of the clock, between events
@@ -36,20 +37,14 @@ _STATUS_WORDS = {
 
 
 class RunMonitor(QWidget):
-    """Shows a `RunState`; hidden until there is a run.
+    """Shows the run of a session, whichever dock began it, and can end it.
 
-    Signals
-    -------
-    pause_asked, resume_asked, stop_asked
-        The user pressed a button; what follows is shown when the state says so.
+    Hidden until there is a run.
     """
 
-    pause_asked = Signal()
-    resume_asked = Signal()
-    stop_asked = Signal()
-
-    def __init__(self, parent: QWidget | None = None) -> None:
+    def __init__(self, session: Session, parent: QWidget | None = None) -> None:
         super().__init__(parent)
+        self._session = session
         self._state = RunState()
         self._title = ElidedLabel()
         font = self._title.font()
@@ -71,12 +66,13 @@ class RunMonitor(QWidget):
             "denoise, and the training can go on later.</qt>"
         )
         self.pause_button.clicked.connect(self._on_pause)
-        self.stop_button.clicked.connect(lambda: self.stop_asked.emit())
+        self.stop_button.clicked.connect(self._on_stop)
         self._lay_out()
         self._timer = QTimer(self)
         self._timer.setInterval(REFRESH_MS)
         self._timer.timeout.connect(self._show_clock)
-        self.hide()
+        session.state_changed.connect(self.show_state)
+        self.show_state(session.state)
 
     def _lay_out(self) -> None:
         line = QHBoxLayout()
@@ -94,6 +90,11 @@ class RunMonitor(QWidget):
         column.addLayout(buttons)
         for label in (self._message, self._warning, self._notices):
             column.addWidget(label)
+
+    def disconnect_session(self) -> None:
+        """Follow the session no more; for when the dock is closed."""
+        self._session.state_changed.disconnect(self.show_state)
+        self._timer.stop()
 
     def show_state(self, state: RunState) -> None:
         """Show a state."""
@@ -145,8 +146,15 @@ class RunMonitor(QWidget):
         self._clock.setText(f"{elapsed} · {words}" if words else elapsed)
 
     def _on_pause(self) -> None:
-        is_paused = self._state.status is Status.PAUSED
-        (self.resume_asked if is_paused else self.pause_asked).emit()
+        run = self._session.run
+        if run is not None and self._state.status is Status.PAUSED:
+            run.resume()
+        elif run is not None:
+            run.pause()
+
+    def _on_stop(self) -> None:
+        if self._session.run is not None:
+            self._session.run.stop()
 
 
 def _is_over(state: RunState) -> bool:

@@ -1,0 +1,254 @@
+"""The main dock: choose an image, press one button, watch, get the denoised layer."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from qtpy.QtWidgets import QCheckBox, QLabel, QVBoxLayout, QWidget
+from superqt import QCollapsible
+
+from napari_ppn2v.errors import PPN2VError
+from napari_ppn2v.pipeline.stack_request import Stack, StackRequest
+from napari_ppn2v.widgets.denoise_run import DenoiseRun, Order
+from napari_ppn2v.widgets.dock import Dock
+from napari_ppn2v.widgets.layers import read_layer
+from napari_ppn2v.widgets.parts import ExplainedButton
+from napari_ppn2v.widgets.sections.image_section import ImageSection
+from napari_ppn2v.widgets.sections.noise_section import BOOTSTRAP, SAVED, NoiseSection
+from napari_ppn2v.widgets.sections.settings_section import SettingsSection
+from napari_ppn2v.widgets.sections.time_section import CHOICES, TimeSection
+from napari_ppn2v.widgets.time_estimates import TimeEstimates
+
+if TYPE_CHECKING:
+    from napari.layers import Image
+
+    from napari_ppn2v.pipeline.config import RunConfig
+    from napari_ppn2v.session.state import RunState
+
+
+class DenoisePanel(Dock):
+    """The dock "Denoise (PPN2V)".
+
+    Parameters
+    ----------
+    napari_viewer : given by napari
+    """
+
+    def __init__(self, napari_viewer: "napari.viewer.Viewer") -> None:  # type: ignore[name-defined] # noqa: F821, UP037
+        super().__init__(napari_viewer)
+        self.image = ImageSection(self.viewer)
+        self.noise = NoiseSection(self.session)
+        self.time = TimeSection()
+        self.settings = SettingsSection()
+        self.with_std = QCheckBox("posterior standard deviation")
+        self.with_residual = QCheckBox("residual")
+        self.keeps_dtype = QCheckBox("keep the image's number type")
+        self.start = ExplainedButton("Denoise")
+        self.denoising = DenoiseRun(self.viewer, self.session)
+        self.estimates = TimeEstimates(self)
+        self._lay_out()
+        self._connect()
+        self._on_time()
+
+    # -- building ---------------------------------------------------------------------
+
+    def _lay_out(self) -> None:
+        self.with_std.setToolTip(
+            "<qt>A further layer with the uncertainty of each pixel, in grey "
+            "values.</qt>"
+        )
+        self.with_residual.setToolTip(
+            "<qt>A further layer with observation minus result. It should look like "
+            "pure noise.</qt>"
+        )
+        self.keeps_dtype.setToolTip(
+            "<qt>Round the result to the number type of the image. Otherwise it is "
+            "float32, which keeps fractions of grey values.</qt>"
+        )
+        results = QWidget()
+        rows = QVBoxLayout(results)
+        rows.setContentsMargins(0, 0, 0, 0)
+        for box in (self.with_std, self.with_residual, self.keeps_dtype):
+            rows.addWidget(box)
+        for title, part in (
+            ("1 · Image", self.image),
+            ("2 · Noise model", self.noise),
+            ("3 · Time", self.time),
+        ):
+            self.column.addWidget(_heading(title))
+            self.column.addWidget(part)
+        more = QCollapsible("Further layers")
+        more.setDuration(0)
+        more.addWidget(results)
+        self.column.addWidget(more)
+        self.column.addWidget(self.settings)
+        self.start.button.setMinimumHeight(34)
+        self.column.addWidget(self.start)
+        self.column.addWidget(self.denoising)
+
+    def _connect(self) -> None:
+        self.image.changed.connect(self._on_changed)
+        self.noise.changed.connect(self._on_changed)
+        self.settings.changed.connect(self._on_changed)
+        self.time.changed.connect(self._on_time)
+        self.start.clicked.connect(self._on_start)
+        self.estimates.began.connect(self.time.show_measuring)
+        self.estimates.measured.connect(self._show_times)
+        self.session.state_changed.connect(self._on_state)
+
+    def close_down(self) -> None:
+        """Stop the run and listen no more."""
+        if self.is_closed:
+            return
+        super().close_down()
+        self.estimates.cancel()
+        self.denoising.close_down()
+        self.session.state_changed.disconnect(self._on_state)
+        self.noise.saved.disconnect_session()
+
+    # -- choosing ---------------------------------------------------------------------
+
+    def choose_layer(self, layer: Image) -> None:
+        """Choose a layer, as the user would."""
+        self.image.choose(layer)
+
+    def reset_choices(self, event: Any = None) -> None:
+        """List the layers anew; napari calls this when they change."""
+        self.image.reset_choices(event)
+        self.noise.reset_choices(event)
+
+    def request(self) -> StackRequest:
+        """Return what is to be done, as it is chosen now.
+
+        The pixels are those of this moment: what happens to the layer afterwards does
+        not matter.
+
+        Raises
+        ------
+        PPN2VError  If something does not fit.
+        """
+        config = self._config(self.time.preset)
+        recording = self.noise.recording_layer
+        has_recording = recording is not None and config.method != "n2v"
+        calibration = (_recording(recording),) if has_recording else ()
+        request = StackRequest(
+            observation=self.image.stack(),
+            config=config,
+            channels=self.image.chosen_channels,
+            is_put_together=self.image.is_put_together,
+            training_frames=self.image.training_frames(),
+            region=self.image.training_region(),
+            calibration=calibration,
+            device=self.settings.device_name,
+            threads=self.settings.n_threads,
+            dtype="same" if self.keeps_dtype.isChecked() else "float32",
+            with_residual=self.with_residual.isChecked(),
+        )
+        request.check()
+        return request
+
+    def _config(self, name: str) -> RunConfig:
+        config = self.settings.config_of(name)
+        has_std = self.with_std.isChecked() and config.method != "n2v"
+        return replace(
+            config, inference=replace(config.inference, posterior_std=has_std)
+        )
+
+    def _on_time(self) -> None:
+        self.settings.use_preset(self.time.preset)
+        self._on_changed()
+
+    def _on_changed(self) -> None:
+        """Say whether and why not the run can begin, and have its time measured."""
+        self._show_reason()
+        if self._reason():
+            self.estimates.cancel()
+            self.time.show_unknown()
+            return
+        try:
+            request = self.request()
+        except PPN2VError as error:
+            self.start.set_reason(str(error))
+            self.time.show_unknown()
+            return
+        self.estimates.want(request)
+        self._show_times()
+
+    def _reason(self) -> str:
+        """Say why the run cannot begin, empty if it can."""
+        reasons = (
+            self.session.why_busy,
+            self.image.problem_text(),
+            "" if self._is_n2v else self.noise.missing(),
+            self.settings.problem_text(),
+        )
+        return next((reason for reason in reasons if reason), "")
+
+    @property
+    def _is_n2v(self) -> bool:
+        return self.settings.config.method == "n2v"
+
+    def _show_reason(self) -> None:
+        self.start.set_reason(self._reason())
+        self.noise.setEnabled(not self._is_n2v)
+
+    def _show_times(self) -> None:
+        timing, data = self.estimates.timing, self.image.data
+        if timing is None or data is None:
+            return
+        seconds = {
+            name: sum(self._expected(name).values()) * len(self.image.chosen_channels)
+            for name in CHOICES
+        }
+        self.time.show_seconds(seconds)
+
+    def _expected(self, name: str) -> dict[str, float]:
+        """Seconds of each stage for one channel, empty while they are not known."""
+        timing, data = self.estimates.timing, self.image.data
+        if timing is None or data is None:
+            return {}
+        config = self._config(name)
+        layout = data.layout
+        pixels = layout.n_frames * layout.frame_shape[0] * layout.frame_shape[1]
+        source = "given" if self.noise.kind == SAVED else self.noise.kind
+        needs_n2v = (
+            config.method != "pn2v"
+            or config.starts_from_n2v
+            or self.noise.kind == BOOTSTRAP
+        )
+        return timing.stages_for(config, pixels, needs_n2v, noise_source=source)
+
+    # -- running ----------------------------------------------------------------------
+
+    def _on_start(self) -> None:
+        data = self.image.data
+        try:
+            request = self.request()
+        except PPN2VError as error:
+            self.start.set_reason(str(error))
+            return
+        assert data is not None
+        expected = self._expected(self.time.preset)
+        self.estimates.cancel()
+        self.denoising.start(Order(request, data, self.noise.saved_model, expected))
+        self.run = self.denoising.run
+
+    def _on_state(self, state: RunState) -> None:
+        if state.status.is_busy:
+            self._show_reason()
+        else:
+            self._on_changed()
+
+
+def _recording(layer: Any) -> Stack:
+    data = read_layer(layer)
+    return Stack(data=data.data, axes=data.axes, name=data.name)
+
+
+def _heading(text: str) -> QLabel:
+    label = QLabel(text)
+    font = label.font()
+    font.setBold(True)
+    label.setFont(font)
+    return label

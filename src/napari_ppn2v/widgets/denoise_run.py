@@ -1,0 +1,356 @@
+"""A denoising run in the dock: begun, watched, stopped, gone on with, taken over."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from napari.utils.notifications import show_error, show_info
+from qtpy.QtWidgets import QApplication, QFileDialog, QVBoxLayout, QWidget
+from superqt import QCollapsible
+
+from napari_ppn2v.errors import PPN2VError
+from napari_ppn2v.events import (
+    FitProgress,
+    NoiseModelFitted,
+    PairsReady,
+    PreviewReady,
+)
+from napari_ppn2v.pipeline.memory_checkpoints import MemoryCheckpoints
+from napari_ppn2v.pipeline.preview import Preview
+from napari_ppn2v.session.session import NamedDenoiser, NamedNoiseModel
+from napari_ppn2v.session.state import Status
+from napari_ppn2v.widgets.plots import LossPlot
+from napari_ppn2v.widgets.preview_layer import PreviewControl
+from napari_ppn2v.widgets.result_layers import add_results, estimate_words
+from napari_ppn2v.widgets.run_actions import RunActions
+from napari_ppn2v.widgets.run_monitor import RunMonitor
+from napari_ppn2v.widgets.stage_words import clock_words
+from napari_ppn2v.workers import launch
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Mapping
+
+    from napari.components import ViewerModel
+
+    from napari_ppn2v.core.pair_histogram import PairHistogram
+    from napari_ppn2v.events import Event
+    from napari_ppn2v.pipeline.stack_job import StackReport
+    from napari_ppn2v.pipeline.stack_request import StackRequest
+    from napari_ppn2v.session.session import Session
+    from napari_ppn2v.session.state import RunState
+    from napari_ppn2v.stop import StopToken
+    from napari_ppn2v.widgets.layers import LayerData
+    from napari_ppn2v.widgets.noise_model_choice import NoiseModelRef
+    from napari_ppn2v.widgets.noise_model_view import NoiseModelView
+    from napari_ppn2v.workers import Run
+
+    Job = Callable[[StopToken], Generator[Event, None, StackReport]]
+
+MODEL_FILES = "Models (*.ppn2v)"
+_OVER = (Status.FINISHED, Status.STOPPED, Status.FAILED)
+
+
+@dataclass(frozen=True)
+class Order:
+    """What the user has ordered.
+
+    Attributes
+    ----------
+    request : with the pixels of the moment when the button was pressed
+    data : the layer as it was then
+    saved : noise model to load before the run, None for none
+    expected : seconds of each stage, empty where they are not known
+    """
+
+    request: StackRequest
+    data: LayerData
+    saved: NoiseModelRef | None
+    expected: Mapping[str, float]
+
+    @property
+    def title(self) -> str:
+        """Name of the image, in quotes."""
+        return f"“{self.request.observation.name}”"
+
+
+class DenoiseRun(QWidget):
+    """Everything below the button: stages, plots, preview, and what can follow."""
+
+    def __init__(self, viewer: ViewerModel, session: Session) -> None:
+        super().__init__()
+        self._viewer, self._session = viewer, session
+        self.monitor = RunMonitor(session)
+        self.preview = PreviewControl(viewer)
+        self.losses = LossPlot(theme=viewer.theme)
+        self.noise_plots = QCollapsible("Noise model")
+        self.noise_plots.setDuration(0)
+        self.followups = RunActions()
+        self.run: Run | None = None
+        self.report: StackReport | None = None
+        self.order: Order | None = None
+        self._kept: dict[int, MemoryCheckpoints] = {}
+        self._pairs: list[PairHistogram] = []
+        self._view: NoiseModelView | None = None
+        self._lay_out()
+        self._connect()
+
+    def _lay_out(self) -> None:
+        column = QVBoxLayout(self)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.addWidget(self.monitor)
+        for part in (self.followups, self.preview, self.losses, self.noise_plots):
+            column.addWidget(part)
+            part.hide()
+
+    def _connect(self) -> None:
+        self.followups.denoise.clicked.connect(self.denoise_with_kept)
+        self.followups.resume.clicked.connect(self.go_on)
+        self.followups.longer.clicked.connect(self.train_longer)
+        self.followups.save.clicked.connect(self._ask_where)
+        self.followups.script.clicked.connect(self._copy_script)
+        self._session.state_changed.connect(self._on_state)
+        self._viewer.events.theme.connect(self._on_theme)
+
+    def close_down(self) -> None:
+        """Stop the run, take the preview out, listen no more."""
+        if self.run is not None:
+            self.run.abandon()
+        self.preview.end()
+        self.monitor.disconnect_session()
+        self._session.state_changed.disconnect(self._on_state)
+        self._viewer.events.theme.disconnect(self._on_theme)
+
+    # -- runs -------------------------------------------------------------------------
+
+    def start(self, order: Order) -> None:
+        """Begin a run; raises Busy where another one goes on."""
+        self.order, self.report = order, None
+        self._kept = defaultdict(MemoryCheckpoints)
+        self.go_on()
+
+    def go_on(self) -> None:
+        """Do what was ordered; trainings go on where they were stopped."""
+        order, kept = self._ordered(), self._kept
+        request, preview = order.request, self._begin_preview()
+
+        def job(stop: StopToken) -> Generator[Event, None, StackReport]:
+            from napari_ppn2v.pipeline.stack_job import denoise_stack
+
+            wanted = request
+            if order.saved is not None and request.config.method != "n2v":
+                wanted = replace(request, noise_model=order.saved.load())
+            return denoise_stack(
+                wanted, stop, preview=preview, checkpoints=lambda c: kept[c]
+            )
+
+        self._launch(job, f"Denoising {order.title}", self._planned(order))
+
+    def denoise_with_kept(self) -> None:
+        """Denoise with the best weights that a stopped run has left."""
+        report = self._reported()
+
+        def job(stop: StopToken) -> Generator[Event, None, StackReport]:
+            from napari_ppn2v.pipeline.stack_job import denoise_trained
+
+            return denoise_trained(report, stop)
+
+        self._launch(job, f"Denoising {self._ordered().title}", [])
+
+    def train_longer(self) -> None:
+        """Go on from the trained weights, and denoise again."""
+        report, preview = self._reported(), self._begin_preview()
+
+        def job(stop: StopToken) -> Generator[Event, None, StackReport]:
+            from napari_ppn2v.pipeline.stack_job import train_stack_longer
+
+            return train_stack_longer(report, stop, preview=preview)
+
+        self._launch(job, f"Training {self._ordered().title} longer", [])
+
+    def _ordered(self) -> Order:
+        assert self.order is not None
+        return self.order
+
+    def _reported(self) -> StackReport:
+        assert self.report is not None
+        return self.report
+
+    def _launch(self, job: Job, title: str, planned: list[tuple[str, int]]) -> None:
+        self._pairs = []
+        self.run = launch(
+            self._session,
+            job,
+            title=title,
+            planned=planned,
+            expected=self._ordered().expected if planned else {},
+            on_event=self._on_event,
+            on_done=self._on_done,
+            on_failed=lambda _: self.preview.end(),
+        )
+
+    def _begin_preview(self) -> Preview:
+        order = self._ordered()
+        channel = order.request.channels[0]
+        preview = Preview(order.request.observation.frames(channel))
+        self.preview.begin(order.data, channel, preview)
+        return preview
+
+    def _planned(self, order: Order) -> list[tuple[str, int]]:
+        """Stages to come, in their order, with their numbers of steps."""
+        request = order.request
+        counts = {n: t.n_steps for n, t in request.config.stages.items()}
+        names = list(order.expected) or [*counts, "denoise"]
+        counts["denoise"] = len(request.observation.frames(request.channels[0]))
+        return [(name, counts.get(name, 0)) for name in names]
+
+    # -- watching ---------------------------------------------------------------------
+
+    def _on_event(self, event: Event) -> None:
+        if isinstance(event, PreviewReady):
+            self.preview.show_event(event)
+        if isinstance(event, PairsReady):
+            self._pairs.append(event.pairs)
+            self.noise_plots.expand(animate=False)
+        if isinstance(event, PairsReady | FitProgress | NoiseModelFitted):
+            self._noise_model_view().show_fit(event)
+
+    def _noise_model_view(self) -> NoiseModelView:
+        if self._view is None:
+            from napari_ppn2v.widgets.noise_model_view import NoiseModelView
+
+            self._view = NoiseModelView(theme=self._viewer.theme)
+            self.noise_plots.addWidget(self._view)
+        return self._view
+
+    def _on_state(self, state: RunState) -> None:
+        if self._session.run is not self.run:
+            return  # a run of another dock
+        curves = {
+            stage: [(p.step, p.train_loss, p.validation_loss) for p in curve]
+            for stage, curve in state.curves
+        }
+        self.losses.draw(curves)
+        self.losses.setVisible(bool(curves))
+        self.preview.setVisible(state.status.is_busy)
+        self.noise_plots.setVisible(state.fit.pairs is not None)
+        self._show_followups(state)
+
+    def _show_followups(self, state: RunState) -> None:
+        report, buttons = self.report, self.followups
+        has_model = report is not None and bool(report.runs)
+        has_result = report is not None and report.result is not None
+        is_partial = self.order is not None and not has_result
+        buttons.setVisible(state.status in _OVER and (has_model or is_partial))
+        buttons.denoise.setVisible(has_model and not has_result)
+        buttons.resume.setVisible(is_partial)
+        buttons.longer.setVisible(has_result)
+        buttons.save.setVisible(has_model)
+        buttons.script.setVisible(has_model)
+
+    def _on_theme(self, event: Any = None) -> None:
+        self.losses.set_theme(self._viewer.theme)
+        if self._view is not None:
+            self._view.set_theme(self._viewer.theme)
+
+    # -- results ----------------------------------------------------------------------
+
+    def _on_done(self, report: StackReport) -> str:
+        """Take the result over; returns what the monitor says about it."""
+        self.report = report
+        self.preview.end()
+        self._keep_models(report)
+        order = self._ordered()
+        if report.result is not None:
+            provenance = {**report.provenance, "seconds": report.seconds}
+            add_results(
+                self._viewer, order.data, report.result, report.denoisers, provenance
+            )
+        return closing_words(report)
+
+    def _keep_models(self, report: StackReport) -> None:
+        name, channels = report.request.observation.name, report.request.channels
+        if not report.runs:
+            return
+        denoisers = tuple(
+            replace(denoiser, provenance={**denoiser.provenance, **report.provenance})
+            for denoiser in report.denoisers
+        )
+        self._session.add_denoiser(
+            NamedDenoiser(name, denoisers, channels[: len(denoisers)], f"from {name}"),
+            replacing=True,
+        )
+        for number, pairs in enumerate(self._pairs[: len(report.runs)]):
+            fit = report.runs[number].noise_fit
+            if fit is None:
+                continue
+            tag = f", channel {channels[number]}" if len(channels) > 1 else ""
+            self._session.add_noise_model(
+                NamedNoiseModel(
+                    f"{name}{tag}: {fit.name}",
+                    fit.model,
+                    pairs,
+                    origin=str(report.provenance.get("noise_model_from", "")),
+                    held_out_nll=fit.held_out_nll,
+                )
+            )
+
+    def _ask_where(self) -> None:
+        name = f"{self._reported().request.observation.name}.ppn2v"
+        chosen, _ = QFileDialog.getSaveFileName(
+            self, "Save the trained model", name, MODEL_FILES
+        )
+        if chosen:
+            self.save_model(Path(chosen))
+
+    def save_model(self, path: Path) -> None:
+        """Save the trained model, a file for each channel; errors are shown."""
+        from napari_ppn2v.files.model_file import MODEL_SUFFIX, save_model
+
+        request = self._reported().request
+        denoisers = self._session.denoisers[request.observation.name].denoisers
+        target = path.with_name(path.name.removesuffix(MODEL_SUFFIX))
+        tags = [""]
+        if len(denoisers) > 1:
+            tags = [f"_c{channel}" for channel in request.channels]
+        names = [f"{target.name}{tag}{MODEL_SUFFIX}" for tag in tags]
+        try:
+            for name, denoiser in zip(names, denoisers, strict=False):
+                save_model(target.with_name(name), denoiser)
+        except PPN2VError as error:
+            show_error(str(error))
+            return
+        show_info(f"Saved {', '.join(names)}.")
+
+    def script(self) -> str:
+        """Return a Python script of exactly what was done."""
+        from napari_ppn2v.widgets.script_export import script_of
+
+        return script_of(self._ordered(), self._reported())
+
+    def _copy_script(self) -> None:
+        clipboard = QApplication.clipboard()
+        if clipboard is not None:
+            clipboard.setText(self.script())
+            show_info("The Python script is on the clipboard.")
+
+
+def closing_words(report: StackReport) -> str:
+    """Say how a run ended and what there is now."""
+    if report.result is not None:
+        elapsed = clock_words(sum(report.seconds.values()))
+        reasons = sorted({denoiser.reason for denoiser in report.denoisers})
+        return (
+            f"Denoised in {elapsed}. The new layer holds the estimate "
+            f"“{estimate_words(report.denoisers)}” ({'; '.join(reasons)})."
+        )
+    if not report.runs:
+        return "Stopped before anything was learnt."
+    if any(run.is_stopped for run in report.runs):
+        return (
+            "The training was stopped; its best weights so far are kept. Denoise with "
+            "them, or resume the training where it was."
+        )
+    return "Stopped while denoising; the trained model is kept."

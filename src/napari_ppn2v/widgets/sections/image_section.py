@@ -1,0 +1,253 @@
+"""Which image is denoised: layer or file, axes, channels, what is trained on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from qtpy.QtCore import Signal
+from qtpy.QtWidgets import (
+    QComboBox,
+    QFileDialog,
+    QFormLayout,
+    QHBoxLayout,
+    QLineEdit,
+    QPushButton,
+    QVBoxLayout,
+    QWidget,
+)
+from superqt import QCollapsible
+
+from napari_ppn2v.errors import BadSetting, PPN2VError
+from napari_ppn2v.pipeline.stack_request import Stack
+from napari_ppn2v.widgets.layer_choice import LayerChoice
+from napari_ppn2v.widgets.layers import (
+    LayerData,
+    describe,
+    read_layer,
+    rectangle_of,
+    visible_region,
+)
+from napari_ppn2v.widgets.open_file import FILES, add_file
+from napari_ppn2v.widgets.parts import FrameRangeEdit, MessageLine, WrappedLabel
+
+if TYPE_CHECKING:
+    from napari.components import ViewerModel
+    from napari.layers import Image
+
+WHOLE, VISIBLE = "whole frames", "the part on screen"
+ALL_CHANNELS = "all channels"
+_AXES_HELP = (
+    "<qt>One letter for each axis, in order: T for time or any series of frames, Z for "
+    "depth, C for channels, Y and X. Each T and Z is a frame of its own.</qt>"
+)
+
+
+class ImageSection(QWidget):
+    """Choice of the image and of what of it is used.
+
+    Signals
+    -------
+    changed
+        Anything about the choice has changed.
+    """
+
+    changed = Signal()
+
+    def __init__(self, viewer: ViewerModel, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._viewer = viewer
+        self._data: LayerData | None = None
+        self._error = ""
+        self.layer = LayerChoice()
+        self.open_button = QPushButton("Open file…")
+        self.open_button.setToolTip(
+            "<qt>Add a TIFF, OME-TIFF, Zarr or .npy file as a layer that is read piece "
+            "by piece, however large it is.</qt>"
+        )
+        self.axes = QLineEdit()
+        self.axes.setMaxLength(5)
+        self.axes.setToolTip(_AXES_HELP)
+        self.axes.setAccessibleName("Axes")
+        self.channels = QComboBox()
+        self.channels.setAccessibleName("Channels")
+        self.frames = FrameRangeEdit()
+        self.region = QComboBox()
+        self.region.setAccessibleName("Region to train on")
+        self.understood, self.problem = WrappedLabel(), MessageLine()
+        self._lay_out()
+        self._connect()
+        self._on_layer()
+
+    def _lay_out(self) -> None:
+        row = QHBoxLayout()
+        row.addWidget(self.layer, stretch=1)
+        row.addWidget(self.open_button)
+        self._form = QFormLayout()
+        self._form.addRow("Axes", self.axes)
+        self._form.addRow("Channel", self.channels)
+        training = QWidget()
+        form = QFormLayout(training)
+        form.setContentsMargins(0, 0, 0, 0)
+        form.addRow("Frames", self.frames)
+        form.addRow("Region", self.region)
+        self.part = QCollapsible("Train on a part of it")
+        self.part.addWidget(training)
+        column = QVBoxLayout(self)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.addLayout(row)
+        column.addWidget(self.understood)
+        column.addWidget(self.problem)
+        column.addLayout(self._form)
+        column.addWidget(self.part)
+
+    def _connect(self) -> None:
+        self.layer.changed.connect(lambda *_: self._on_layer())
+        self.open_button.clicked.connect(self._ask)
+        self.axes.textEdited.connect(lambda _: self._on_axes())
+        self.channels.currentIndexChanged.connect(lambda _: self._on_choice())
+        self.frames.frames_changed.connect(self._on_choice)
+        self.region.currentIndexChanged.connect(lambda _: self._on_choice())
+
+    # -- what is chosen ---------------------------------------------------------------
+
+    @property
+    def data(self) -> LayerData | None:
+        """The layer as it is read with the axes given; None where that failed."""
+        return self._data
+
+    @property
+    def chosen_channels(self) -> tuple[int, ...]:
+        """Numbers of the channels to denoise."""
+        count = 1 if self._data is None else self._data.layout.n_channels
+        if self.is_put_together:
+            return tuple(range(count))
+        return (min(max(0, self.channels.currentIndex()), count - 1),)
+
+    @property
+    def is_put_together(self) -> bool:
+        """Whether all channels are denoised into one result."""
+        return self.channels.currentText() == ALL_CHANNELS
+
+    def problem_text(self) -> str:
+        """Say what keeps the image from being denoised, empty where nothing does."""
+        if self.layer.value is None:
+            return "Choose an image: drop a file into the viewer, or open a sample."
+        return self._error or self.frames.error()
+
+    def stack(self) -> Stack:
+        """Return the array with its axes, as it is now."""
+        assert self._data is not None
+        return Stack(data=self._data.data, axes=self._data.axes, name=self._data.name)
+
+    def training_frames(self) -> tuple[int, ...] | None:
+        """Return the frames to train on, None for all; raises BadSetting."""
+        return self.frames.frames() if self.frames.text() else None
+
+    def training_region(self) -> tuple[slice, slice] | None:
+        """Return rows and columns to train on, None for all; raises BadData."""
+        chosen, data = self.region.currentText(), self._data
+        if data is None or chosen == WHOLE or self.layer.value is None:
+            return None
+        if chosen == VISIBLE:
+            _, rows, columns = visible_region(self._viewer, self.layer.value, data.axes)
+            return rows, columns
+        return rectangle_of(self._viewer.layers[chosen], self.layer.value, data.axes)
+
+    def choose(self, layer: Image) -> None:
+        """Choose a layer, as the user would."""
+        self.layer.choose(layer)
+
+    # -- what happens -----------------------------------------------------------------
+
+    def reset_choices(self, event: Any = None) -> None:
+        """List layers anew, shapes layers for the region included."""
+        self.layer.reset_choices(event)
+        self._list_regions()
+
+    def _on_layer(self) -> None:
+        layer = self.layer.value
+        self._data, self._error = None, ""
+        if layer is not None:
+            try:
+                self._data = read_layer(layer)
+            except PPN2VError as error:
+                self._error = str(error)
+        if self._data is not None:
+            self.axes.setText(self._data.axes)
+        self._list_channels()
+        self._list_regions()
+        self._show()
+
+    def _on_axes(self) -> None:
+        layer = self.layer.value
+        if layer is None:
+            return
+        self._error = ""
+        try:
+            self._data = read_layer(layer).with_axes(self.axes.text())
+        except PPN2VError as error:
+            self._data, self._error = None, str(error)
+        self._list_channels()
+        self._show()
+
+    def _on_choice(self) -> None:
+        self._show()
+
+    def _show(self) -> None:
+        data = self._data
+        has_layer = self.layer.value is not None
+        self.problem.show_error(self._error)
+        for part in (self.axes, self.part):
+            part.setEnabled(has_layer)
+        if data is None:
+            self.understood.setText("")
+        else:
+            channel = None if self.is_put_together else self.chosen_channels[0]
+            text = describe(data, channel=channel)
+            self.understood.setText(f"{text}. {data.notice}".strip(" "))
+            if self.frames.edit.placeholderText() != f"all ({data.layout.n_frames})":
+                self.frames.set_n_frames(data.layout.n_frames)
+        self.understood.setVisible(data is not None)
+        self.changed.emit()
+
+    def _list_channels(self) -> None:
+        count = 0 if self._data is None else self._data.layout.n_channels
+        names = [f"channel {number}" for number in range(count)]
+        if count > 1:
+            names.append(ALL_CHANNELS)
+        if names != [self.channels.itemText(i) for i in range(self.channels.count())]:
+            self.channels.blockSignals(True)
+            self.channels.clear()
+            self.channels.addItems(names)
+            self.channels.blockSignals(False)
+        self._form.setRowVisible(self.channels, count > 1)
+
+    def _list_regions(self) -> None:
+        shapes = [
+            layer.name
+            for layer in self._viewer.layers
+            if type(layer).__name__ == "Shapes"
+        ]
+        names = [WHOLE, VISIBLE, *shapes]
+        before = self.region.currentText()
+        self.region.blockSignals(True)
+        self.region.clear()
+        self.region.addItems(names)
+        self.region.setCurrentIndex(names.index(before) if before in names else 0)
+        self.region.blockSignals(False)
+
+    def _ask(self) -> None:
+        chosen, _ = QFileDialog.getOpenFileName(self, "Open an image", "", FILES)
+        if chosen:
+            self.open_path(Path(chosen))
+
+    def open_path(self, path: Path) -> None:
+        """Add a file as a layer and choose it; what is wrong with it is shown."""
+        try:
+            layer = add_file(self._viewer, path)
+        except (PPN2VError, BadSetting) as error:
+            self.problem.show_error(str(error))
+            return
+        self.reset_choices()
+        self.choose(layer)
