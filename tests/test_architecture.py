@@ -21,7 +21,14 @@ FILES = sorted(SOURCE.rglob("*.py"))
 BINDINGS = {"PyQt5", "PyQt6", "PySide2", "PySide6"}
 GRAPHICAL = {"qtpy", "napari", "magicgui", "superqt", "pyqtgraph", "vispy"} | BINDINGS
 VIEWER_LAYERS = {"workers", "widgets", "sample_data", "napari_writer"}
-START_THREADS = {"threading.Thread", "thread_worker", "create_worker", "QThread"}
+START_THREADS = {
+    "Thread",
+    "ThreadPoolExecutor",
+    "thread_worker",
+    "create_worker",
+    "QThread",
+}
+MAY_START_THREADS = {f"{PACKAGE}.workers", f"{PACKAGE}.widgets.waiting"}
 HEAVY = ("torch", "matplotlib", "zarr", "dask", "skimage")
 RUN_CODE_ON_LOADING = {"pickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
 
@@ -172,9 +179,9 @@ def test_qt_is_imported_through_qtpy_alone(path):
 
 
 @pytest.mark.parametrize("path", VIEWER_FILES, ids=module_name)
-def test_only_the_workers_start_threads(path):
-    started = {ast.unparse(call.func) for call in calls_in(path)} & START_THREADS
-    assert not started or module_name(path) == f"{PACKAGE}.workers"
+def test_only_the_workers_and_downloads_start_threads(path):
+    called = {ast.unparse(call.func).split(".")[-1] for call in calls_in(path)}
+    assert not called & START_THREADS or module_name(path) in MAY_START_THREADS
 
 
 @each_file
