@@ -54,8 +54,9 @@ def test_stopped_and_run_again_equals_never_stopped(sample, refined, stage):
         stop.stop()
         drain(journey(sample, refined, checkpoints, stop))
     events, resumed = collect(journey(sample, refined, checkpoints))
-    first = next(e for e in events if isinstance(e, StepDone) and e.stage == stage)
-    assert first.step == 14
+    own = [e for e in events if isinstance(e, StepDone) and e.stage == stage]
+    # before its first step, a refinement makes its pseudo clean images
+    assert next(e.step for e in own if e.step > 0) == 14
     assert whole.denoiser.reason == resumed.denoiser.reason
     image = sample.observation[0].astype(np.float32)
     one, other = (

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_ppn2v.core.prior_network import Normalisation
+from napari_ppn2v.stop import StopToken
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Generator, Sequence
 
     from numpy.typing import NDArray
 
@@ -76,19 +77,59 @@ def collect_training_stack(
     targets : stacks of the same shape as `sources`, if there are any
     max_pixels : above this, crops are read instead of whole frames
     """
+    reading = read_training_stack(
+        sources,
+        patch_size=patch_size,
+        held_out_share=held_out_share,
+        rng=rng,
+        held_out_frames=held_out_frames,
+        targets=targets,
+        max_pixels=max_pixels,
+        stop=StopToken(),
+    )
+    while True:
+        try:
+            next(reading)
+        except StopIteration as end:
+            return end.value
+
+
+def read_training_stack(
+    sources: Sequence[Frames],
+    *,
+    patch_size: int,
+    held_out_share: float,
+    rng: np.random.Generator,
+    stop: StopToken,
+    held_out_frames: int = 0,
+    targets: Sequence[Frames] | None = None,
+    max_pixels: int = DEFAULT_PIXELS,
+) -> Generator[int, None, TrainingStack]:
+    """Do as `collect_training_stack`, pausing after every frame.
+
+    A stop ends the reading; the frames read by then, at least one, are the stack.
+
+    Yields
+    ------
+    int  Number of frames read.
+    """
     places = [(s, i) for s, frames in enumerate(sources) for i in range(len(frames))]
     windows = [_window(sources[s], len(places), max_pixels, rng) for s, _ in places]
-    pairs = list(zip(places, windows, strict=True))
-    images = [sources[s].region(i, *window) for (s, i), window in pairs]
-    partners = None
-    if targets is not None:
-        partners = [targets[s].region(i, *window) for (s, i), window in pairs]
+    images: list[NDArray[np.float32]] = []
+    partners: list[NDArray[np.float32]] = []
+    for (s, i), window in zip(places, windows, strict=True):
+        if images and stop.is_stopped:
+            break
+        images.append(sources[s].region(i, *window))
+        if targets is not None:
+            partners.append(targets[s].region(i, *window))
+        yield len(images)
     if 0 < held_out_frames < len(images):
         kept = len(images) - held_out_frames
         masks = [np.full(im.shape, i >= kept) for i, im in enumerate(images)]
     else:
         masks = _held_out_regions(images, patch_size, held_out_share, rng)
-    return TrainingStack(images, masks, partners)
+    return TrainingStack(images, masks, partners if targets is not None else None)
 
 
 def _window(

@@ -9,14 +9,19 @@ import numpy as np
 import torch
 
 from napari_ppn2v.core.risk import Risk, estimated_risk
+from napari_ppn2v.events import Event, StepDone
 
 if TYPE_CHECKING:
+    from collections.abc import Generator
+
     from numpy.typing import NDArray
 
     from napari_ppn2v.core.denoiser import Denoiser
     from napari_ppn2v.core.inference import RegionEstimate
     from napari_ppn2v.core.noise_models.base import NoiseModel
+    from napari_ppn2v.stop import StopToken
 
+STAGE = "inference choice"
 CROP = 256
 MAX_CROPS = 12
 WORDS = {
@@ -47,7 +52,8 @@ def choose_inference(
     options: list[tuple[str, bool]],
     *,
     seed: int,
-) -> InferenceChoice:
+    stop: StopToken,
+) -> Generator[Event, None, InferenceChoice | None]:
     """Compare estimates on real crops by their risk under the noise model.
 
     Parameters
@@ -56,6 +62,11 @@ def choose_inference(
     images : (Y, X) each, ADU; at most 12 crops of 256² are looked at
     options : the (estimate, is_blind) that may be chosen
     seed : of the crops and the simulated observations
+    stop : the crops done by then decide
+
+    Returns
+    -------
+    InferenceChoice, or None if stopped before the first crop was done.
 
     Notes
     -----
@@ -71,13 +82,27 @@ def choose_inference(
         for name, blind in options
     }
     outcomes: dict[tuple[str, bool], list[NDArray]] = {key: [] for key in options}
-    for crop in _crops(images, np.random.default_rng(seed)):
-        results = _results(ways, crop)
+    crops = _crops(images, np.random.default_rng(seed))
+    for number, crop in enumerate(crops):
+        done = StepDone(STAGE, number, len(crops))
+        results = yield from _results(ways, crop, done, stop)
+        if results is None:
+            break
         signal = results[options[0]]
         simulated, variance = _simulate(noise_model, signal, generator)
-        for key, again in _results(ways, simulated).items():
-            fields = [results[key], crop, again, simulated, signal, variance]
+        again = yield from _results(ways, simulated, done, stop)
+        if again is None:
+            break
+        for key, repeated in again.items():
+            fields = [results[key], crop, repeated, simulated, signal, variance]
             outcomes[key].append(np.stack(fields).reshape(6, -1))
+        yield StepDone(STAGE, number + 1, len(crops))
+    if not outcomes[options[0]]:
+        return None
+    return _best(outcomes)
+
+
+def _best(outcomes: dict[tuple[str, bool], list[NDArray]]) -> InferenceChoice:
     risks = {
         key: estimated_risk(*np.concatenate(parts, axis=1))
         for key, parts in outcomes.items()
@@ -95,15 +120,30 @@ def choose_inference(
 
 
 def _results(
-    ways: dict[tuple[str, bool], Denoiser], image: NDArray[np.float32]
-) -> dict[tuple[str, bool], NDArray[np.float32]]:
-    """Denoise in each way; what several ways share is computed once."""
+    ways: dict[tuple[str, bool], Denoiser],
+    image: NDArray[np.float32],
+    done: StepDone,
+    stop: StopToken,
+) -> Generator[Event, None, dict[tuple[str, bool], NDArray[np.float32]] | None]:
+    """Denoise in each way; what several ways share is computed once.
+
+    Yields `done` after each pass of the network; returns None if stopped.
+    """
     estimates: dict[tuple[bool, bool], RegionEstimate] = {}
     results = {}
     for (name, is_blind), way in ways.items():
         shared = (name == "refined", is_blind)
         if shared not in estimates:
-            estimates[shared] = way.estimate_image(image)
+            passes = way.image_passes(image)
+            while True:
+                try:
+                    next(passes)
+                except StopIteration as end:
+                    estimates[shared] = end.value
+                    break
+                yield done
+                if stop.is_stopped:
+                    return None
         results[name, is_blind] = way.result(estimates[shared])
     return results
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.ndimage import uniform_filter
 
-from napari_ppn2v.core.inference import estimate_image
+from napari_ppn2v.core.inference import image_passes
 from napari_ppn2v.core.pairs import SignalObservationPairs
 from napari_ppn2v.events import Notice, StageFinished, StageStarted, StepDone
 
@@ -21,11 +21,14 @@ if TYPE_CHECKING:
     from napari_ppn2v.core.frames import Frames
     from napari_ppn2v.core.inference import Blindness
     from napari_ppn2v.core.noise_models.base import NoiseModel
+    from napari_ppn2v.core.pairs import FrameSequence
     from napari_ppn2v.core.prior_network import PriorNetwork
     from napari_ppn2v.core.training_stack import TrainingStack
     from napari_ppn2v.events import Event
+    from napari_ppn2v.stop import StopToken
 
 PSEUDO_GROUND_TRUTH_PIXELS = 1_000_000
+PARTS = 100  # in which the progress of one image is told
 ROUGH_SIGNAL_SIDE = 5  # pixels
 RANGE_MARGIN = 0.02  # of the fitted range
 WORTH_A_WARNING = 0.001  # share of the pixels
@@ -69,6 +72,27 @@ class _Images:
         return self.images[index]
 
 
+class Stopped(Exception):
+    """Raised in the middle of reading, where no event can be yielded."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stoppable:
+    """Frames whose reading ends with `Stopped` when the user stops."""
+
+    frames: FrameSequence
+    stop: StopToken
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+    def frame(self, index: int) -> NDArray[np.float32]:
+        """Return one frame, (Y, X) float32, ADU."""
+        if self.stop.is_stopped:
+            raise Stopped
+        return self.frames.frame(index)
+
+
 def bootstrapped_pairs(
     model: PriorNetwork,
     stack: TrainingStack,
@@ -76,7 +100,8 @@ def bootstrapped_pairs(
     *,
     kind: str,
     seed: int,
-) -> Generator[Event, None, SignalObservationPairs]:
+    stop: StopToken,
+) -> Generator[Event, None, SignalObservationPairs | None]:
     """Pair noisy images with their Noise2Void estimates, as many as a fit can use.
 
     Parameters
@@ -85,24 +110,36 @@ def bootstrapped_pairs(
     blindness : how pixels were hidden in its training
     kind : "midway", "one-pass" or "blind"; see `RunConfig.pseudo_ground_truth`
     seed : of the choice of images
+
+    Returns
+    -------
+    SignalObservationPairs, or None if stopped.
     """
-    began = time.perf_counter()
+    stage, began = "pseudo ground truth", time.perf_counter()
     rng = np.random.default_rng(seed)
     order = rng.permutation(len(stack.images))
     sizes = np.cumsum([stack.images[i].size for i in order])
     enough = int(np.searchsorted(sizes, PSEUDO_GROUND_TRUTH_PIXELS)) + 1
     chosen = sorted(order[:enough])
-    yield StageStarted("pseudo ground truth", len(chosen))
+    total = len(chosen) * PARTS
+    yield StageStarted(stage, total)
     signals = []
     for number, index in enumerate(chosen):
-        signals.append(
-            _pseudo_ground_truth(model, stack.images[index], blindness, kind)
-        )
-        yield StepDone("pseudo ground truth", number + 1, len(chosen))
+        image = stack.images[index]
+        job = _pseudo_ground_truth(model, image, blindness, kind)
+        while True:
+            try:
+                done = next(job)
+            except StopIteration as end:
+                signals.append(end.value)
+                break
+            yield StepDone(stage, int((number + done) * PARTS), total)
+            if stop.is_stopped:
+                return None
     observations = [stack.images[index] for index in chosen]
-    yield StageFinished("pseudo ground truth", time.perf_counter() - began)
+    yield StageFinished(stage, time.perf_counter() - began)
     return SignalObservationPairs.from_pseudo_ground_truth(
-        _Images(signals), _Images(observations)
+        Stoppable(_Images(signals), stop), Stoppable(_Images(observations), stop)
     )
 
 
@@ -111,8 +148,8 @@ def _pseudo_ground_truth(
     image: NDArray[np.float32],
     blindness: Blindness,
     kind: str,
-) -> NDArray[np.float32]:
-    """Estimate the signal that the noise model is fitted to.
+) -> Generator[float, None, NDArray[np.float32]]:
+    """Estimate the signal that the noise model is fitted to; yields the part done.
 
     With noise of variance v, an estimate that sees its own pixel and is as good as it
     can be, of error a, leaves residuals of variance v - a; a blind one of error b
@@ -121,9 +158,18 @@ def _pseudo_ground_truth(
     of two similar small errors.
     """
     ways = {"midway": (None, blindness), "one-pass": (None,), "blind": (blindness,)}
-    estimates = [
-        estimate_image(model, None, image, way).prior_mean for way in ways[kind]
-    ]
+    passes = [1 if way is None else way.box**2 for way in ways[kind]]
+    estimates, done = [], 0.0
+    for way, weight in zip(ways[kind], passes, strict=True):
+        share = weight / sum(passes)
+        job = image_passes(model, None, image, way)
+        while True:
+            try:
+                yield done + share * next(job)
+            except StopIteration as end:
+                estimates.append(end.value.prior_mean)
+                break
+        done += share
     return np.mean(estimates, axis=0)
 
 

@@ -15,11 +15,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_ppn2v.core.batches import Crops, SyntheticObservations
-from napari_ppn2v.core.inference import estimate_image
+from napari_ppn2v.core.inference import image_passes
 from napari_ppn2v.core.objectives import mean_and_width
 from napari_ppn2v.core.prior_network import PriorNetwork
 from napari_ppn2v.core.training_stack import TrainingStack
-from napari_ppn2v.pipeline.training import train_prior
+from napari_ppn2v.events import StepDone
+from napari_ppn2v.pipeline.training import (
+    TrainedPrior,
+    finished_training,
+    train_prior,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -28,7 +33,7 @@ if TYPE_CHECKING:
     from napari_ppn2v.events import Event
     from napari_ppn2v.pipeline.config import TrainingConfig
     from napari_ppn2v.pipeline.preview import StagePreview
-    from napari_ppn2v.pipeline.training import CheckpointStore, TrainedPrior
+    from napari_ppn2v.pipeline.training import CheckpointStore
     from napari_ppn2v.stop import StopToken
 
 N_NODES = 8
@@ -46,6 +51,7 @@ def refine(
     stop: StopToken,
     checkpoint: CheckpointStore | None,
     preview: StagePreview | None = None,
+    keeps_start: bool = False,
 ) -> Generator[Event, None, TrainedPrior]:
     """Do one round of refinement; `model` stays as it is.
 
@@ -57,17 +63,29 @@ def refine(
     config : of the training; masks and replacement do not matter here
     others : as for `train_prior`
 
+    Yields
+    ------
+    StepDone of step 0 while the pseudo clean images are made; those of `train_prior`.
+
     Returns
     -------
     TrainedPrior
         Whose mean is the MMSE estimate and whose width the posterior standard
         deviation, both in one pass and without a noise model.
     """
-    clean = _pseudo_clean(model, stack, seed)
+    started = _start(model)
+    done = finished_training(started, config, checkpoint)
+    if done is not None:
+        return done
+    clean = yield from _pseudo_clean(
+        model, stack, seed, StepDone(stage, 0, config.n_steps), stop
+    )
+    if clean is None:
+        return TrainedPrior(started.eval(), (), 0, 0, is_stopped=True)
     source = refinement_batches(clean, noise_model, model, config, seed)
     return (
         yield from train_prior(
-            _start(model),
+            started,
             source,
             mean_and_width(model.normalisation.std),
             config,
@@ -76,6 +94,7 @@ def refine(
             stop=stop,
             checkpoint=checkpoint,
             preview=preview,
+            keeps_start=keeps_start,
         )
     )
 
@@ -108,14 +127,27 @@ def _start(model: PriorNetwork) -> PriorNetwork:
 
 
 def _pseudo_clean(
-    model: PriorNetwork, stack: TrainingStack, seed: int
-) -> TrainingStack:
+    model: PriorNetwork,
+    stack: TrainingStack,
+    seed: int,
+    done: StepDone,
+    stop: StopToken,
+) -> Generator[Event, None, TrainingStack | None]:
+    """Denoise the training images, yielding `done` after each pass; None if stopped."""
     order = np.random.default_rng(seed).permutation(len(stack.images))
     sizes = np.cumsum([stack.images[i].size for i in order])
     enough = int(np.searchsorted(sizes, PSEUDO_CLEAN_PIXELS)) + 1
     chosen = sorted(order[:enough])
-    images = [
-        estimate_image(model, None, stack.images[index], None).prior_mean
-        for index in chosen
-    ]
+    images = []
+    for index in chosen:
+        passes = image_passes(model, None, stack.images[index], None)
+        while True:
+            try:
+                next(passes)
+            except StopIteration as end:
+                images.append(end.value.prior_mean)
+                break
+            yield done
+            if stop.is_stopped:
+                return None
     return TrainingStack(images, [stack.held_out[index] for index in chosen])

@@ -142,14 +142,23 @@ class Trainer:
         self.progress.losses.append(value)
         return value
 
-    def validate(self) -> bool:
-        """Measure the validation loss; keep the weights if they are the best."""
+    def validation_loss(self) -> float:
+        """Mean loss per held-out pixel."""
         self.model.eval()
         with torch.no_grad():
             weights = [len(batch.where) for batch in self.validation]
             losses = [float(self.loss(batch)) for batch in self.validation]
         self.model.train()
-        loss = float(np.average(losses, weights=weights))
+        return float(np.average(losses, weights=weights))
+
+    def keep_start(self) -> None:
+        """Let the weights as they are be the best so far."""
+        self.progress.best_loss = self.validation_loss()
+        self.progress.best_weights = _on_cpu(self.model.state_dict())
+
+    def validate(self) -> bool:
+        """Measure the validation loss; keep the weights if they are the best."""
+        loss = self.validation_loss()
         rate = self.schedule.rate(self.progress.step - 1)
         self.schedule.validated(loss)
         now = self.progress
@@ -200,11 +209,7 @@ class Trainer:
                 seconds=state["seconds"],
             )
         except (KeyError, RuntimeError, ValueError, TypeError) as error:
-            raise BadFile(
-                "The saved training state does not fit these settings "
-                f"({error}). Start again without resuming, or use the settings of "
-                "the interrupted run."
-            ) from error
+            raise _foreign(error) from error
 
     def finish(self, *, is_stopped: bool) -> TrainedPrior:
         """Put the best weights back and return the result."""
@@ -231,6 +236,7 @@ def train_prior(
     stop: StopToken,
     checkpoint: CheckpointStore | None = None,
     preview: StagePreview | None = None,
+    keeps_start: bool = False,
 ) -> Generator[Event, None, TrainedPrior]:
     """Train `model` in place on batches of `source`.
 
@@ -247,6 +253,8 @@ def train_prior(
     checkpoint : keeps the state when due and at a stop, and gives it back at the
         start; a training resumed from it gives the bits of one never interrupted
     preview : denoises what the user looks at now and then; changes no bit either
+    keeps_start : count the weights that training starts from among those of which
+        the best are kept
 
     Yields
     ------
@@ -261,6 +269,8 @@ def train_prior(
     saved = checkpoint.load() if checkpoint is not None else None
     if saved is not None:
         trainer.restore(saved)
+    elif keeps_start:
+        trainer.keep_start()
     model.train()
     now = trainer.progress
     while now.step < config.n_steps and not stop.is_stopped:
@@ -283,6 +293,36 @@ def train_prior(
     if is_new and checkpoint is not None:
         checkpoint.save(trainer.state())
     return trainer.finish(is_stopped=is_stopped)
+
+
+def finished_training(
+    model: PriorNetwork, config: TrainingConfig, checkpoint: CheckpointStore | None
+) -> TrainedPrior | None:
+    """Return the training that a checkpoint holds if all its steps are done.
+
+    It needs no training data. The best weights are put into `model`.
+    """
+    saved = checkpoint.load() if checkpoint is not None else None
+    if saved is None or saved["step"] < config.n_steps or not saved["best_weights"]:
+        return None
+    try:
+        model.load_state_dict(saved["best_weights"])
+    except RuntimeError as error:
+        raise _foreign(error) from error
+    return TrainedPrior(
+        model=model.eval(),
+        curve=tuple(CurvePoint(*point) for point in saved["curve"]),
+        n_steps=saved["step"],
+        best_step=saved["best_step"],
+        is_stopped=False,
+    )
+
+
+def _foreign(error: Exception) -> BadFile:
+    return BadFile(
+        f"The saved training state does not fit these settings ({error}). Start again "
+        "without resuming, or use the settings of the interrupted run."
+    )
 
 
 def make_schedule(config: TrainingConfig) -> Schedule:

@@ -1,0 +1,437 @@
+"""The stages of a journey: Noise2Void, noise model, PN2V, refinement, the choice."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, TypeVar
+
+import numpy as np
+import torch
+
+from napari_ppn2v.core.batches import Crops, MaskedObservations
+from napari_ppn2v.core.denoiser import Denoiser
+from napari_ppn2v.core.inference import Blindness
+from napari_ppn2v.core.noise_models.fitting import FittedNoiseModel, fit_noise_model
+from napari_ppn2v.core.objectives import negative_log_likelihood, squared_error
+from napari_ppn2v.core.pairs import SignalObservationPairs
+from napari_ppn2v.core.prior_network import PriorNetwork
+from napari_ppn2v.core.training_stack import (
+    DEFAULT_PIXELS,
+    TrainingStack,
+    read_training_stack,
+)
+from napari_ppn2v.errors import BadSetting
+from napari_ppn2v.events import (
+    Notice,
+    StageFinished,
+    StageStarted,
+    StepDone,
+)
+from napari_ppn2v.pipeline.inference_choice import choose_inference
+from napari_ppn2v.pipeline.noise_sources import (
+    Calibration,
+    GivenNoiseModel,
+    NoiseSource,
+    Stoppable,
+    Stopped,
+    bootstrapped_pairs,
+)
+from napari_ppn2v.pipeline.preview import Preview, StagePreview
+from napari_ppn2v.pipeline.refinement import refine
+from napari_ppn2v.pipeline.training import CheckpointStore, CurvePoint, train_prior
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Sequence
+
+    from napari_ppn2v.core.frames import Frames
+    from napari_ppn2v.core.noise_models.base import NoiseModel
+    from napari_ppn2v.core.objectives import Objective
+    from napari_ppn2v.events import Event
+    from napari_ppn2v.pipeline.config import RunConfig, TrainingConfig
+    from napari_ppn2v.pipeline.training import TrainedPrior
+    from napari_ppn2v.stop import StopToken
+
+LONG_READING = 16_000_000  # pixels; reading more is a stage of its own
+
+R = TypeVar("R")
+
+Checkpoints = Callable[[str], CheckpointStore | None]
+"""Gives the place where the training of a stage keeps its state."""
+
+
+@dataclass
+class Journey:
+    """What the stages of one journey share; curves and seconds grow with them."""
+
+    stack: TrainingStack
+    config: RunConfig
+    device: torch.device
+    stop: StopToken
+    checkpoints: Checkpoints
+    preview: Preview | None = None
+    curves: dict[str, tuple[CurvePoint, ...]] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def blindness(self) -> Blindness:
+        """How pixels are hidden in training."""
+        training = self.config.training
+        return Blindness(training.mask_box, training.replacement)
+
+    def stage_preview(
+        self,
+        stage: str,
+        noise_model: NoiseModel | None = None,
+        start: PriorNetwork | None = None,
+    ) -> StagePreview | None:
+        """Return the previews of one stage, None where nobody looks."""
+        if self.preview is None:
+            return None
+        return StagePreview(self.preview, stage, noise_model, start)
+
+
+def new_model(
+    stack: TrainingStack,
+    config: RunConfig,
+    device: torch.device,
+    prior_kind: str,
+    n_samples: int,
+    seed: int,
+) -> PriorNetwork:
+    """Return an untrained network on `device`; equal seeds give equal weights."""
+    # the weights of a network come from torch's global generator: forked, so that
+    # the caller's is left as it was
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = PriorNetwork(
+            config.network, prior_kind, n_samples, stack.normalisation()
+        )
+    return model.to(device)
+
+
+def training_batches(
+    stack: TrainingStack, config: RunConfig, training: TrainingConfig
+) -> MaskedObservations:
+    """Return blind-spot batches; patches fit into the images and the network."""
+    smallest = min(min(image.shape) for image in stack.images)
+    stride = config.network.stride
+    size = min(training.patch_size, smallest) // stride * stride
+    crops = Crops(stack, size, training.batch_size)
+    return MaskedObservations(
+        crops, training.mask_box, training.replacement, config.seed
+    )
+
+
+def read_stack(
+    sources: Sequence[Frames], config: RunConfig, stop: StopToken
+) -> Generator[Event, None, TrainingStack]:
+    """Read the training images; equal settings hold out equal pixels.
+
+    Reading much is a stage of its own. A stop leaves the frames read by then.
+    """
+    began, n_frames = time.perf_counter(), sum(len(frames) for frames in sources)
+    n_pixels = sum(len(f) * f.shape[0] * f.shape[1] for f in sources)
+    is_long = min(n_pixels, DEFAULT_PIXELS) > LONG_READING
+    if is_long:
+        yield StageStarted("reading", n_frames, "for training")
+    training = config.pretraining if config.method == "n2v" else config.training
+    reading = read_training_stack(
+        sources,
+        patch_size=training.patch_size,
+        held_out_share=training.held_out_share,
+        held_out_frames=training.held_out_frames,
+        rng=np.random.default_rng(config.seed),
+        stop=stop,
+    )
+    while True:
+        try:
+            done = next(reading)
+        except StopIteration as end:
+            stack: TrainingStack = end.value
+            break
+        if is_long:
+            yield StepDone("reading", done, n_frames)
+    if is_long:
+        yield StageFinished("reading", time.perf_counter() - began)
+    return stack
+
+
+def train_n2v(
+    run: Journey, start: Start | None = None
+) -> Generator[Event, None, TrainedPrior]:
+    """Train Noise2Void, from untrained weights or longer."""
+    config, seed = run.config.pretraining, run.config.seed
+    start = start or Start(
+        "n2v",
+        new_model(run.stack, run.config, run.device, "free", 1, seed),
+        config,
+        seed,
+        is_trained=False,
+    )
+    return (yield from _train(run, start, squared_error(start.model.normalisation.std)))
+
+
+def train_pn2v(
+    run: Journey,
+    noise_model: NoiseModel,
+    n2v: PriorNetwork | None,
+    start: Start | None = None,
+) -> Generator[Event, None, TrainedPrior]:
+    """Train Probabilistic Noise2Void, from Noise2Void, untrained weights or longer."""
+    if start is None:
+        config, prior, seed = run.config, run.config.prior, run.config.seed + 1
+        model = new_model(
+            run.stack, config, run.device, prior.kind, prior.n_samples, seed
+        )
+        if config.starts_from_n2v and n2v is not None:
+            start_from(model, n2v)
+        start = Start("pn2v", model, config.training, seed, is_trained=False)
+    on_device = noise_model.to(run.device)
+    objective = negative_log_likelihood(on_device)
+    return (yield from _train(run, start, objective, on_device))
+
+
+@dataclass(frozen=True)
+class Start:
+    """What a training starts from, and how it goes on.
+
+    `model` is trained in place; where it `is_trained` already, its weights count
+    among those of which the best are kept.
+    """
+
+    stage: str
+    model: PriorNetwork
+    config: TrainingConfig
+    seed: int
+    is_trained: bool
+
+
+def _train(
+    run: Journey,
+    start: Start,
+    objective: Objective,
+    noise_model: NoiseModel | None = None,
+) -> Generator[Event, None, TrainedPrior]:
+    """Train on masked observations."""
+    began, stage = time.perf_counter(), start.stage
+    yield StageStarted(stage, start.config.n_steps)
+    trained = yield from train_prior(
+        start.model,
+        training_batches(run.stack, run.config, start.config),
+        objective,
+        start.config,
+        stage=stage,
+        seed=start.seed,
+        stop=run.stop,
+        checkpoint=run.checkpoints(stage),
+        preview=run.stage_preview(stage, noise_model),
+        keeps_start=start.is_trained,
+    )
+    run.curves[stage] = trained.curve
+    yield _finished(run, stage, began)
+    return trained
+
+
+def fit_stage(
+    run: Journey, source: NoiseSource, n2v: PriorNetwork | None
+) -> Generator[
+    Event, None, tuple[FittedNoiseModel | None, SignalObservationPairs | None]
+]:
+    """Fit the noise model that the source asks for; None twice if it is given.
+
+    A stop before any fit is done gives no noise model either.
+    """
+    if isinstance(source, GivenNoiseModel):
+        return None, None
+    began, fit, pairs = time.perf_counter(), None, None
+    try:
+        if isinstance(source, Calibration):
+            yield StageStarted("noise model", 0, "from the calibration recording")
+            scenes = [Stoppable(scene, run.stop) for scene in source.scenes]
+            pairs = SignalObservationPairs.from_calibration(scenes)
+        else:
+            assert n2v is not None
+            pairs = yield from _pseudo_ground_truth(run, n2v)
+            if pairs is None:
+                return None, None
+            yield StageStarted("noise model", 0, "from the pseudo ground truth")
+        fit = yield from fit_noise_model(pairs, run.config.noise_model, run.stop)
+    except Stopped:
+        pass
+    yield _finished(run, "noise model", began)
+    return fit, pairs
+
+
+def _pseudo_ground_truth(
+    run: Journey, n2v: PriorNetwork
+) -> Generator[Event, None, SignalObservationPairs | None]:
+    return (
+        yield from _timed(
+            run,
+            bootstrapped_pairs(
+                n2v,
+                run.stack,
+                run.blindness,
+                kind=run.config.pseudo_ground_truth,
+                seed=run.config.seed,
+                stop=run.stop,
+            ),
+        )
+    )
+
+
+@dataclass(frozen=True)
+class Rounds:
+    """Which rounds of refinement are done, and from where.
+
+    Attributes
+    ----------
+    model : its prior means are the pseudo clean images of the first round
+    compared : network whose estimate the previews show as prior mean
+    first : number of the first round
+    count : number of rounds
+    config : of each round
+    keeps_start : whether the weights that a round starts from may be its best
+    """
+
+    model: PriorNetwork
+    compared: PriorNetwork
+    first: int
+    count: int
+    config: TrainingConfig
+    keeps_start: bool = False
+
+
+def refine_in_rounds(
+    run: Journey, rounds: Rounds, noise_model: NoiseModel
+) -> Generator[Event, None, tuple[PriorNetwork | None, bool]]:
+    """Refine round after round; the last whole round counts.
+
+    A round that was stopped in its middle, at a high learning rate, can be worse than
+    what it started from.
+
+    Returns
+    -------
+    The refined network, None if no round was done, and whether the user stopped.
+    """
+    current, refined = rounds.model, None
+    for number in range(rounds.first, rounds.first + rounds.count):
+        began, stage = time.perf_counter(), f"refinement {number}"
+        yield StageStarted(stage, rounds.config.n_steps)
+        trained = yield from refine(
+            current,
+            noise_model,
+            run.stack,
+            rounds.config,
+            stage=stage,
+            seed=run.config.seed + 1 + number,
+            stop=run.stop,
+            checkpoint=run.checkpoints(stage),
+            preview=run.stage_preview(stage, start=rounds.compared),
+            # a Noise2Void has no width yet that a validation could judge
+            keeps_start=rounds.keeps_start and current.prior_kind == "gaussian",
+        )
+        if trained.curve:
+            run.curves[stage] = trained.curve
+        yield _finished(run, stage, began)
+        if trained.is_stopped:
+            return refined, True
+        current = refined = trained.model
+    return refined, False
+
+
+def start_from(model: PriorNetwork, trained: PriorNetwork) -> None:
+    """Give a PN2V network the weights of a trained Noise2Void, in place."""
+    model.network.load_state_dict(trained.network.state_dict())
+    start = getattr(model.prior, "start_from", None)
+    if start is not None:
+        start(trained.prior)
+
+
+def choose_estimate(
+    run: Journey,
+    model: PriorNetwork,
+    refined: PriorNetwork | None,
+    noise_model: NoiseModel,
+) -> Generator[Event, None, Denoiser]:
+    """Make the denoiser, with the estimate of lowest expected error."""
+    options = _options(run, model, refined)
+    estimate, is_blind = options[0]
+    denoiser = Denoiser(
+        model,
+        noise_model,
+        run.blindness,
+        estimate,
+        is_blind,
+        "as asked for",
+        refined=refined,
+    )
+    if len(options) == 1 or run.stop.is_stopped:
+        return denoiser
+    began = time.perf_counter()
+    yield StageStarted("inference choice", 0)
+    choice = yield from choose_inference(
+        denoiser, run.stack.images, options, seed=run.config.seed, stop=run.stop
+    )
+    if choice is not None:
+        yield Notice(f"Estimate used: {choice.reason}.")
+    yield _finished(run, "inference choice", began)
+    if choice is None:
+        return replace(denoiser, reason="stopped before estimates were compared")
+    return replace(
+        denoiser,
+        estimate=choice.estimate,
+        is_blind=choice.is_blind,
+        reason=choice.reason,
+    )
+
+
+def _options(
+    run: Journey, model: PriorNetwork, refined: PriorNetwork | None
+) -> list[tuple[str, bool]]:
+    """List what may be chosen, the one to use without comparison first.
+
+    After training with mean replacement the network makes good use of the pixel it
+    predicts, so that MMSE in one pass counts the observation twice: measured up to
+    0.6 dB below the prior mean of the same pass. It is then offered blind only.
+    """
+    wanted = run.config.inference
+    passes = {"auto": [False, True], "no": [False], "yes": [True]}[wanted.blind]
+    options = []
+    if refined is not None and wanted.estimate in ("auto", "refined"):
+        options.append(("refined", False))
+    counts_twice = run.blindness.replacement == "mean" and wanted.blind == "auto"
+    if model.n_samples > 1 and wanted.estimate in ("auto", "mmse"):
+        options += [("mmse", b) for b in passes if b or not counts_twice]
+    has_std = model.n_samples > 1 or not wanted.posterior_std
+    if has_std and wanted.estimate in ("auto", "prior-mean"):
+        # nor is a blind prior mean worth its passes: measured 0.1 to 0.6 dB below
+        few = passes[:1] if counts_twice else passes
+        options += [("prior-mean", b) for b in few]
+    if not options and run.stop.is_stopped:
+        return [("prior-mean", False)]  # what was asked for is not there yet
+    if not options:
+        raise BadSetting(
+            f"The estimate '{wanted.estimate}' cannot be had with method "
+            f"'{run.config.method}' and these settings. Choose 'auto'."
+        )
+    return options
+
+
+def _timed(run: Journey, job: Generator[Event, None, R]) -> Generator[Event, None, R]:
+    """Take note of the seconds of the stages that a job tells of."""
+    while True:
+        try:
+            event = next(job)
+        except StopIteration as end:
+            return end.value
+        if isinstance(event, StageFinished):
+            run.seconds[event.stage] = event.seconds
+        yield event
+
+
+def _finished(run: Journey, stage: str, began: float) -> StageFinished:
+    run.seconds[stage] = time.perf_counter() - began
+    return StageFinished(stage, run.seconds[stage])
