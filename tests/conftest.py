@@ -71,7 +71,9 @@ def viewer_rig(monkeypatch: pytest.MonkeyPatch, qapp: object) -> Iterator[None]:
     if os.environ.get("QT_QPA_PLATFORM") == "offscreen":
         monkeypatch.setattr(image, "get_gl_extensions", lambda: "")
         for module in (image, base, labels, canvas):
-            monkeypatch.setattr(module, "get_max_texture_sizes", lambda: TEXTURE_LIMITS)
+            # older versions of napari ask in fewer places
+            limits = "get_max_texture_sizes"
+            monkeypatch.setattr(module, limits, lambda: TEXTURE_LIMITS, raising=False)
     yield
     # the viewer is closed by now, so every worker has to come to its end by itself
     wait_for_workers_to_quit(SECONDS_TO_END * 1000)
