@@ -37,6 +37,7 @@ _FEWEST_PAIRS_PER_SLICE = 400
 _FEWEST_PAIRS_SHOWN = 20
 _FEWEST_PAIRS_PER_ROW = 30
 _CELL_SIZE = 0.12  # noise standard deviations; as pairs are sorted into cells
+_MARGIN = 0.05  # of the signals shown, beyond them
 _WITHIN_CELL = (-0.375, -0.125, 0.125, 0.375)
 
 
@@ -349,3 +350,66 @@ def _histogram_near(
     edges = even_edges(*shown, _SLICE_COLUMNS, measured.step)
     counts = np.histogram(pairs.observation[near], edges, weights=pairs.weight[near])[0]
     return edges, counts / (total * (edges[1] - edges[0])), total
+
+
+def density_map(
+    model: NoiseModel,
+    signal_range: tuple[float, float],
+    observation_range: tuple[float, float],
+) -> HeatMap:
+    """Density (1/ADU) of a model whose pairs are not known, in place of counts."""
+    rows = even_edges(*observation_range, _MOST_COLUMNS, 0.0)
+    columns = even_edges(*signal_range, _MOST_COLUMNS // 2, 0.0)
+    middles = [0.5 * (edges[1:] + edges[:-1]) for edges in (rows, columns)]
+    density = density_at(model, middles[0][:, None], middles[1][None, :])
+    return HeatMap(columns, rows, density)
+
+
+@dataclass(frozen=True)
+class Frame:
+    """What part of the plane of signals and observations a picture shows, ADU."""
+
+    signals: tuple[float, float]
+    observations: tuple[float, float]
+
+
+def frame_for(model: NoiseModel | None, measured: MeasuredPairs | None) -> Frame:
+    """Choose what to show: all that the model covers, and where the pairs are.
+
+    With pairs it does not depend on the model's shape, so that it holds still while
+    the model is being fitted. One of the two must be there.
+    """
+    ends = [] if model is None else [model.signal_range]
+    if measured is not None:
+        quantiles = measured.signal_quantiles([1e-4, 1 - 1e-4])
+        ends.append((float(quantiles[0]), float(quantiles[1])))
+    low, high = min(end[0] for end in ends), max(end[1] for end in ends)
+    margin = max(_MARGIN * (high - low), 0.5)
+    signals = np.linspace(low, high, 65)
+    if measured is not None and measured.transfer is not None:
+        sd = np.sqrt(measured.transfer.variance(signals))
+    elif model is not None:
+        sd = moments_at(model, signals)[1]
+    else:
+        sd = np.full(len(signals), margin)
+    return Frame(
+        (low - margin, high + margin),
+        (float((signals - 3.5 * sd).min()), float((signals + 4.5 * sd).max())),
+    )
+
+
+def middle_signal(model: NoiseModel | None, measured: MeasuredPairs | None) -> float:
+    """Signal (ADU) to look at first: a bit brighter than the most of the pixels."""
+    if measured is not None:
+        return float(measured.signal_quantiles([0.6])[0])
+    assert model is not None
+    low, high = model.signal_range
+    return low + 0.4 * (high - low)
+
+
+def mean_and_sd(
+    model: NoiseModel, signal_range: tuple[float, float], count: int = 257
+) -> tuple[Floats, Floats, Floats]:
+    """Even signals, and the model's mean and standard deviation there, all ADU."""
+    signals = np.linspace(*signal_range, count)
+    return signals, *moments_at(model, signals)

@@ -123,8 +123,9 @@ class Plot(pg.PlotWidget):
 
     def _set_key(self, *key: Key, note: str = "") -> None:
         """Say above the plot what is what; it is no legend, which would hide data."""
-        self._key, self._note = key, note
-        self._write_key()
+        if (key, note) != (self._key, self._note):
+            self._key, self._note = key, note
+            self._write_key()
 
     def _write_key(self) -> None:
         lines, length = [""], 0

@@ -38,12 +38,6 @@ class SlicePlot(Plot):
         )
         self._shown: Slice | None = None
         self._is_logarithmic = False
-        self._set_key(
-            Key(AREA, "measured", "measured"),
-            Key(LINE, "model", "model"),
-            Key(DASHES, "accent", "its Gaussians"),
-            Key(DOTS, "ink", "signal"),
-        )
         self._measured = self.plot([], [])
         self._model = self._line()
         self._components: list[Any] = []
@@ -74,11 +68,23 @@ class SlicePlot(Plot):
         self._draw_measured(shown, floor, bottom)
         self._model.setData(shown.observations, self._scaled(shown.density, floor))
         self._draw_components(shown, floor)
+        self._say(shown)
         self._signal.setValue(shown.signal)
         self._signal.show()
         self.setXRange(*shown.shown_range, padding=0)
         upper = np.log10(3 * top) if self._is_logarithmic else 1.15 * top
         self.setYRange(bottom, upper, padding=0)
+
+    def _say(self, shown: Slice) -> None:
+        """Explain what is there."""
+        key = [
+            Key(AREA, "measured", "measured"),
+            Key(LINE, "model", "model"),
+            Key(DASHES, "accent", "its Gaussians"),
+            Key(DOTS, "ink", "signal"),
+        ]
+        is_there = (shown.measured is not None, True, len(shown.components) > 0, True)
+        self._set_key(*(k for k, is_so in zip(key, is_there, strict=True) if is_so))
 
     def _draw_measured(self, shown: Slice, floor: float, bottom: float) -> None:
         if shown.measured is None or shown.edges is None:

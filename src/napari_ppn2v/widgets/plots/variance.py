@@ -13,7 +13,7 @@ import pyqtgraph as pg
 from napari_ppn2v.widgets.plots.base import DOT, DOTS, LINE, Key, Plot
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
+    from numpy.typing import ArrayLike, NDArray
 
     Floats = NDArray[np.float64]
 
@@ -37,11 +37,6 @@ class VariancePlot(Plot):
             "EMCCD), and where it ends at the left, without light, is the read noise."
             "</qt>"
         )
-        self._set_key(
-            Key(DOT, "measured", "measured"),
-            Key(LINE, "model", "model"),
-            Key(DOTS, "accent", "photon-transfer line"),
-        )
         self._measured = self.plot([], [], pen=None, symbol="o", symbolSize=_DOT)
         self._model = self._line()
         self._transfer = self._line()
@@ -52,11 +47,21 @@ class VariancePlot(Plot):
         self._recolour()
 
     def draw_measured(
-        self, signals: Floats, variances: Floats, line: tuple[Floats, Floats] | None
+        self,
+        signals: ArrayLike,
+        variances: ArrayLike,
+        line: tuple[Floats, Floats] | None,
     ) -> None:
         """Show variances (ADU²) of the pairs, and their photon-transfer line."""
+        signals, variances = np.asarray(signals, float), np.asarray(variances, float)
         self._measured.setData(signals, variances)
         self._transfer.setData(*(line or ([], [])))
+        key = [Key(LINE, "model", "model")]
+        if len(variances):
+            key.insert(0, Key(DOT, "measured", "measured"))
+        if line is not None:
+            key.append(Key(DOTS, "accent", "photon-transfer line"))
+        self._set_key(*key)
         self._top_measured = (
             float(np.quantile(variances, 0.95)) if len(variances) else 0.0
         )

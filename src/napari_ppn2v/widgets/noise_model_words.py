@@ -1,0 +1,114 @@
+"""Noise models in words for the user."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from napari_ppn2v.core.noise_models.base import NoiseModel
+    from napari_ppn2v.core.noise_models.curves import Slice
+    from napari_ppn2v.core.noise_models.quality import RangeQuality, Verdict
+    from napari_ppn2v.core.pair_histogram import PairHistogram
+    from napari_ppn2v.pipeline.noise_model_job import Comparison
+
+_KINDS = {
+    "histogram": "histogram",
+    "poisson-gaussian": "sCMOS camera (Poisson-Gaussian)",
+    "poisson-gamma": "EMCCD camera (Poisson-gamma)",
+    "tabulated": "table",
+}
+_EXCESS = {"poisson-gaussian": 1.0, "poisson-gamma": 2.0}
+
+
+def kind_words(model: NoiseModel) -> str:
+    """Name the kind of a model: "mixture of 3 Gaussians"."""
+    if model.kind == "gmm":
+        count = getattr(model, "n_components", 0)
+        return f"mixture of {count} Gaussian{'s' * (count != 1)}"
+    return _KINDS.get(model.kind, model.kind)
+
+
+def model_words(model: NoiseModel, pairs: PairHistogram | None) -> str:
+    """Say in one or two lines what a model is and what it covers."""
+    low, high = model.signal_range
+    text = f"{kind_words(model)}, for signals from {_grey(low)} to {_grey(high)}"
+    if pairs is not None:
+        text += f", from {pairs.n_pairs:,} pixel pairs"
+    return f"{text}.\n{_camera_words(model, pairs)}".strip()
+
+
+def _camera_words(model: NoiseModel, pairs: PairHistogram | None) -> str:
+    """Gain, offset and read noise, as far as they can be told."""
+    if model.kind in _EXCESS:
+        gain, offset, noise = (
+            float(getattr(model, name)) for name in ("gain", "offset", "read_noise")
+        )
+        return (
+            f"Gain {gain:.3g} grey values per electron, offset {_grey(offset)}, read "
+            f"noise {noise:.3g} grey values ({noise / gain:.2g} electrons)."
+        )
+    if pairs is None or pairs.transfer.slope <= 0:
+        return ""
+    line = pairs.transfer
+    return (
+        f"Photon-transfer line: the variance grows by {line.slope:.3g} per grey value "
+        f"(the gain, or twice the gain of an EMCCD); noise without light about "
+        f"{line.floor**0.5:.3g} grey values."
+    )
+
+
+def cursor_words(shown: Slice, *, has_pairs: bool = True) -> str:
+    """Say what the model says at the signal of the cursor."""
+    text = (
+        f"At a signal of {_grey(shown.signal)} the model reads {_grey(shown.mean)} "
+        f"± {shown.sd:.3g} grey values (mean ± standard deviation)"
+    )
+    if not has_pairs:
+        return f"{text}."
+    if shown.measured is None:
+        return f"{text}; too few pixel pairs are near."
+    return f"{text}; {shown.n_pairs:,.0f} pixel pairs are near."
+
+
+def overall_words(verdict: Verdict, ranges: tuple[RangeQuality, ...]) -> str:
+    """Say how good a fit is, and where it is not."""
+    weak = [item for item in ranges if item.verdict != "good"]
+    if not ranges:
+        return "No pixels were kept apart to judge the fit by."
+    sentences = {
+        "good": "The noise model describes the pixels kept apart well.",
+        "fair": "The noise model describes the pixels kept apart fairly.",
+        "poor": "The noise model describes the pixels kept apart poorly: try another "
+        "kind, more Gaussians or coefficients, or better pairs.",
+    }
+    if not weak:
+        return sentences[verdict]
+    places = f"{len(weak)} of {len(ranges)} ranges of signal deviate."
+    return f"{sentences[verdict]} {places}"
+
+
+def comparison_words(result: Comparison) -> str:
+    """Say which of two models is better on held-out pixels, and by how much."""
+    first, second = result.first, result.second
+    better, worse = (first, second) if result.difference <= 0 else (second, first)
+    size = abs(result.difference)
+    figures = (
+        f"“{first.name}” {first.nll:.4f}, “{second.name}” {second.nll:.4f} nats per "
+        "pixel (lower is better)."
+    )
+    if not result.is_clear:
+        return (
+            f"No real difference on {result.n_pairs:,} held-out pixel pairs: {figures} "
+            "Prefer the simpler one."
+        )
+    degree = "slightly better" if size < 0.005 else "better"
+    if size > 0.05:
+        degree = "clearly better"
+    return (
+        f"“{better.name}” is {degree} than “{worse.name}”, by {size:.4f} nats per "
+        f"pixel, on {result.n_pairs:,} held-out pixel pairs: {figures}"
+    )
+
+
+def _grey(value: float) -> str:
+    return f"{value:,.1f}" if abs(value) < 1000 else f"{value:,.0f}"
