@@ -8,7 +8,15 @@ from magicgui.widgets import create_widget
 from napari.layers import Image
 from napari.utils._magicgui import find_viewer_ancestor
 from qtpy.QtCore import QEvent, QObject, Qt, Signal
-from qtpy.QtWidgets import QComboBox, QHBoxLayout, QSizePolicy, QWidget
+from qtpy.QtWidgets import (
+    QComboBox,
+    QHBoxLayout,
+    QSizePolicy,
+    QStyle,
+    QStyleOptionComboBox,
+    QStylePainter,
+    QWidget,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -101,15 +109,39 @@ class LayerChoice(QWidget):
         self._tell()
 
     def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:
-        """Keep the wheel from choosing another layer in passing."""
+        """Keep the wheel from choosing in passing; cut long names in the middle."""
+        kind = None if event is None else event.type()
         if (
             event is not None
-            and event.type() == QEvent.Type.Wheel
+            and kind == QEvent.Type.Wheel
             and not self.combo.hasFocus()
         ):
             event.ignore()
             return True
+        if watched is self.combo and kind == QEvent.Type.Paint:
+            self._paint_combo()
+            return True
         return bool(super().eventFilter(watched, event))
+
+    def _paint_combo(self) -> None:
+        """Draw the combo box as Qt does, but with an elided name."""
+        style = self.combo.style()
+        if style is None:
+            return
+        option = QStyleOptionComboBox()
+        self.combo.initStyleOption(option)
+        painter = QStylePainter(self.combo)
+        room = style.subControlRect(
+            QStyle.ComplexControl.CC_ComboBox,
+            option,
+            QStyle.SubControl.SC_ComboBoxEditField,
+            self.combo,
+        )
+        option.currentText = self.combo.fontMetrics().elidedText(
+            option.currentText, Qt.TextElideMode.ElideMiddle, room.width()
+        )
+        painter.drawComplexControl(QStyle.ComplexControl.CC_ComboBox, option)
+        painter.drawControl(QStyle.ControlElement.CE_ComboBoxLabel, option)
 
     def _set_up_combo(self) -> None:
         self.combo.setSizeAdjustPolicy(

@@ -23,6 +23,7 @@ from qtpy.QtWidgets import (
     QLineEdit,
     QSizePolicy,
     QSpinBox,
+    QVBoxLayout,
     QWidget,
 )
 
@@ -37,6 +38,7 @@ _LARGEST_INT = 2**31 - 1  # of Qt's spin box
 _LARGEST_FLOAT = 1e300
 _ALL_DECIMALS = 323  # so that Qt never rounds a value
 _NARROWEST = 72  # pixels; docks are narrow
+_NARROWEST_WITH_UNIT = 100  # pixels
 _UNFINISHED = re.compile(r"[+-]?\d*[.,]?\d*(e[+-]?\d*)?", re.IGNORECASE)
 
 
@@ -103,6 +105,8 @@ class FloatEditor(QDoubleSpinBox):
             _LARGEST_FLOAT if high is None else float(high),
         )
         _prepare_spin_box(self, metadata)
+        # there is no step that suits 1e-7 and 65535; the room is for the digits
+        self.setButtonSymbols(QDoubleSpinBox.ButtonSymbols.NoButtons)
         self.valueChanged.connect(lambda _: self.edited.emit())
 
     def value(self) -> float:
@@ -276,7 +280,10 @@ class OptionalEditor(QWidget):
         self.automatic.toggled.connect(editor.setDisabled)
         self.automatic.toggled.connect(lambda _: self.edited.emit())
         self.setFocusProxy(self.automatic)
-        _in_a_row(self, (self.automatic, editor))
+        if isinstance(editor, RangeEditor):
+            _in_a_column(self, (self.automatic, editor))
+        else:
+            _in_a_row(self, (self.automatic, editor))
 
     def value(self) -> Any:
         """Return the value, or None for automatic."""
@@ -334,6 +341,7 @@ def _prepare_spin_box(
     _prepare(editor, metadata)
     if metadata["unit"]:
         editor.setSuffix(f" {metadata['unit']}")
+        editor.setMinimumWidth(_NARROWEST_WITH_UNIT)
     # a number is told when it is complete, not after each key
     editor.setKeyboardTracking(False)
     editor.setCorrectionMode(type(editor).CorrectionMode.CorrectToNearestValue)
@@ -355,3 +363,10 @@ def _in_a_row(parent: QWidget, widgets: tuple[QWidget, ...]) -> None:
     for widget in widgets:
         row.addWidget(widget)
     row.setStretchFactor(widgets[-1], 1)
+
+
+def _in_a_column(parent: QWidget, widgets: tuple[QWidget, ...]) -> None:
+    column = QVBoxLayout(parent)
+    column.setContentsMargins(0, 0, 0, 0)
+    for widget in widgets:
+        column.addWidget(widget)

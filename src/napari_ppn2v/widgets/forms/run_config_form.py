@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from qtpy.QtCore import Qt, Signal
+from qtpy.QtGui import QIcon, QPixmap
 from qtpy.QtWidgets import QVBoxLayout, QWidget
 from superqt import QCollapsible
 
@@ -38,6 +39,9 @@ SECTIONS: dict[str, tuple[str, type]] = {
     "inference": ("Inference", InferenceConfig),
 }
 """Field of `RunConfig` -> title of its section, type of its settings."""
+
+_CLOSED, _OPEN = "▸", "▾"
+_INDENT = 8  # pixels
 
 _USED_BY = {
     "noise_model": ("pn2v", "refined"),
@@ -162,9 +166,23 @@ class RunConfigForm(QWidget):
 
 
 def collapsible(title: str, content: QWidget) -> QCollapsible:
-    """Return a closed section with a title that opens without animation."""
-    section = QCollapsible(title)
+    """Return a closed section with a title that opens without animation.
+
+    Its arrow is a letter: unlike an icon, it has the colour of the theme.
+    """
+    nothing = QPixmap(1, 1)
+    nothing.fill(Qt.GlobalColor.transparent)
+    icon = QIcon(nothing)
+    section = QCollapsible(f"{_CLOSED} {title}", expandedIcon=icon, collapsedIcon=icon)
     section.setDuration(0)
     section.addWidget(content)
     section.toggleButton().setAccessibleName(title)
+    section.toggled.connect(
+        lambda is_open: section.setText(f"{_OPEN if is_open else _CLOSED} {title}")
+    )
+    for part, left in ((section, 0), (section.content(), _INDENT)):
+        layout = part.layout()
+        if layout is not None:
+            layout.setContentsMargins(left, 0, 0, 0)
+            layout.setSpacing(2)
     return section
