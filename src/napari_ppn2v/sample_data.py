@@ -134,17 +134,17 @@ def tirf_scmos() -> list[LayerData]:
 
 
 def convallaria() -> list[LayerData]:
-    """Download (once) and open Convallaria, spinning disk and EMCCD camera."""
+    """Download (once) and open Convallaria, with its calibration recording."""
     return open_data_set("convallaria")
 
 
 def mouse_actin() -> list[LayerData]:
-    """Download (once) and open Mouse actin, point scanning."""
+    """Download (once) and open Mouse actin, with its calibration recording."""
     return open_data_set("mouse_actin")
 
 
 def mouse_skull_nuclei() -> list[LayerData]:
-    """Download (once) and open Mouse skull nuclei, point scanning."""
+    """Download (once) and open Mouse skull nuclei, with its calibration recording."""
     return open_data_set("mouse_skull_nuclei")
 
 
