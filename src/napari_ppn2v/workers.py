@@ -227,7 +227,7 @@ def launch(
     Busy  If another run of this session goes on.
     """
     if session.is_busy:
-        raise Busy(f"Something is going on already. {session.why_busy}")
+        raise Busy(session.why_busy)
     run = Run(session, title, on_event, on_done, on_failed, is_quiet)
     session.run = run
     session.begin(title, planned, expected)

@@ -98,7 +98,11 @@ class Session:
     @property
     def why_busy(self) -> str:
         """Say what is going on, for a disabled button; empty if nothing is."""
-        return f"Wait for “{self.state.title}”, or stop it." if self.is_busy else ""
+        return (
+            f"{self.state.title} goes on. Wait for its end, or stop it."
+            if self.is_busy
+            else ""
+        )
 
     # -- the run ----------------------------------------------------------------------
 

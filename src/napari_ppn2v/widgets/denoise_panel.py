@@ -38,7 +38,7 @@ class DenoisePanel(Dock):
     def __init__(self, napari_viewer: "napari.viewer.Viewer") -> None:  # type: ignore[name-defined] # noqa: F821, UP037
         super().__init__(napari_viewer)
         self.image = ImageSection(self.viewer)
-        self.noise = NoiseSection(self.session)
+        self.noise = NoiseSection(self.viewer, self.session)
         self.time = TimeSection()
         self.settings = SettingsSection()
         self.with_std = QCheckBox("posterior standard deviation")

@@ -12,12 +12,7 @@ from qtpy.QtWidgets import QApplication, QFileDialog, QVBoxLayout, QWidget
 from superqt import QCollapsible
 
 from napari_ppn2v.errors import PPN2VError
-from napari_ppn2v.events import (
-    FitProgress,
-    NoiseModelFitted,
-    PairsReady,
-    PreviewReady,
-)
+from napari_ppn2v.events import PairsReady, PreviewReady
 from napari_ppn2v.pipeline.memory_checkpoints import MemoryCheckpoints
 from napari_ppn2v.pipeline.preview import Preview
 from napari_ppn2v.session.session import NamedDenoiser, NamedNoiseModel
@@ -27,7 +22,6 @@ from napari_ppn2v.widgets.preview_layer import PreviewControl
 from napari_ppn2v.widgets.result_layers import add_results, estimate_words
 from napari_ppn2v.widgets.run_actions import RunActions
 from napari_ppn2v.widgets.run_monitor import RunMonitor
-from napari_ppn2v.widgets.stage_words import clock_words
 from napari_ppn2v.workers import launch
 
 if TYPE_CHECKING:
@@ -214,8 +208,6 @@ class DenoiseRun(QWidget):
         if isinstance(event, PairsReady):
             self._pairs.append(event.pairs)
             self.noise_plots.expand(animate=False)
-        if isinstance(event, PairsReady | FitProgress | NoiseModelFitted):
-            self._noise_model_view().show_fit(event)
 
     def _noise_model_view(self) -> NoiseModelView:
         if self._view is None:
@@ -235,7 +227,10 @@ class DenoiseRun(QWidget):
         self.losses.draw(curves)
         self.losses.setVisible(bool(curves))
         self.preview.setVisible(state.status.is_busy)
-        self.noise_plots.setVisible(state.fit.pairs is not None)
+        has_fit = state.fit.pairs is not None
+        self.noise_plots.setVisible(has_fit)
+        if has_fit:
+            self._noise_model_view().show_fit_state(state.fit)
         self._show_followups(state)
 
     def _show_followups(self, state: RunState) -> None:
@@ -340,11 +335,9 @@ class DenoiseRun(QWidget):
 def closing_words(report: StackReport) -> str:
     """Say how a run ended and what there is now."""
     if report.result is not None:
-        elapsed = clock_words(sum(report.seconds.values()))
-        reasons = sorted({denoiser.reason for denoiser in report.denoisers})
         return (
-            f"Denoised in {elapsed}. The new layer holds the estimate "
-            f"“{estimate_words(report.denoisers)}” ({'; '.join(reasons)})."
+            "Finished. The new layer lies above its source; it holds the estimate "
+            f"“{estimate_words(report.denoisers)}”."
         )
     if not report.runs:
         return "Stopped before anything was learnt."

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import QEvent, Qt
+from qtpy.QtCore import QEvent, QSize, Qt
 from qtpy.QtWidgets import QApplication, QFrame, QScrollArea, QVBoxLayout, QWidget
 
 from napari_ppn2v.session.session import session_of
@@ -12,8 +12,8 @@ from napari_ppn2v.session.session import session_of
 if TYPE_CHECKING:
     from napari_ppn2v.workers import Run
 
-NARROWEST = 340  # pixels; three such docks leave a 1280 pixel wide screen its image
-USUAL_HEIGHT = 700
+NARROWEST = 350  # pixels; three such docks leave a 1280 pixel wide screen its image
+USUAL_WIDTH = 400
 
 
 class Dock(QWidget):
@@ -47,6 +47,10 @@ class Dock(QWidget):
         app = QApplication.instance()
         if app is not None:
             app.aboutToQuit.connect(self.close_down)
+
+    def sizeHint(self) -> QSize:
+        """Ask for a width that shows everything, with the scroll bar."""
+        return QSize(USUAL_WIDTH, super().sizeHint().height())
 
     def event(self, event: QEvent | None) -> bool:
         """Notice that the dock was closed: napari then takes the widget out of it."""

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from napari_ppn2v.core.denoiser import Denoiser
     from napari_ppn2v.pipeline.stack_job import StackResult
 
-_ESTIMATES = {"refined": "MMSE, refined", "mmse": "MMSE", "prior-mean": "prior mean"}
+_ESTIMATES = {"refined": "MMSE", "mmse": "MMSE", "prior-mean": "prior mean"}
 
 
 def estimate_words(denoisers: Sequence[Denoiser]) -> str:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 REFRESH_MS = 500  # of the clock, between events
 _SHOWN_NOTICES = 4
+_NARROWEST_BAR = 40  # pixels
 _STATUS_WORDS = {
     Status.RUNNING: "running",
     Status.PAUSED: "paused",
@@ -117,7 +118,7 @@ class RunMonitor(QWidget):
     def _show_words(self, state: RunState) -> None:
         plain = [n.message for n in state.notices if not n.is_warning]
         warnings = [n.message for n in state.notices if n.is_warning]
-        self._notices.setText("\n".join(plain[-_SHOWN_NOTICES:]))
+        self._notices.setText("\n".join(dict.fromkeys(plain[-_SHOWN_NOTICES:])))
         self._notices.setVisible(bool(plain))
         self._warning.show_warning("\n".join(dict.fromkeys(warnings)))
         if state.status is Status.FAILED:
@@ -186,6 +187,7 @@ class _StageList(QWidget):
         row = (QLabel(), QProgressBar(), QLabel())
         row[1].setTextVisible(False)
         row[1].setMaximumHeight(10)
+        row[1].setMinimumWidth(_NARROWEST_BAR)
         row[2].setAlignment(Qt.AlignmentFlag.AlignRight)
         for column, part in enumerate(row):
             self._grid.addWidget(part, number, column)
@@ -202,7 +204,7 @@ def _show_stage(stage: Stage, name: QLabel, bar: QProgressBar, text: QLabel) -> 
         bar.setValue(round(100 * stage.share))
     bar.setAccessibleName(f"Progress of {stage_words(stage.name)}")
     if stage.seconds is not None:
-        text.setText(f"done, {duration_words(stage.seconds)}")
+        text.setText(duration_words(stage.seconds))
     elif stage.is_running and stage.total:
         text.setText(f"{stage.step} / {stage.total}")
     else:

@@ -59,7 +59,7 @@ class ImageSection(QWidget):
         self._viewer = viewer
         self._data: LayerData | None = None
         self._error = ""
-        self.layer = LayerChoice()
+        self.layer = LayerChoice(viewer)
         self.open_button = QPushButton("Open file…")
         self.open_button.setToolTip(
             "<qt>Add a TIFF, OME-TIFF, Zarr or .npy file as a layer that is read piece "

@@ -12,6 +12,7 @@ from napari_ppn2v.widgets.noise_model_choice import NoiseModelChoice, NoiseModel
 from napari_ppn2v.widgets.parts import WrappedLabel
 
 if TYPE_CHECKING:
+    from napari.components import ViewerModel
     from napari.layers import Image
 
     from napari_ppn2v.session.session import Session
@@ -42,13 +43,18 @@ class NoiseSection(QWidget):
 
     changed = Signal()
 
-    def __init__(self, session: Session, parent: QWidget | None = None) -> None:
+    def __init__(
+        self,
+        viewer: ViewerModel,
+        session: Session,
+        parent: QWidget | None = None,
+    ) -> None:
         super().__init__(parent)
         self.kinds = QComboBox()
         self.kinds.setAccessibleName("Where the noise model comes from")
         for kind, label in _LABELS.items():
             self.kinds.addItem(label, kind)
-        self.recording = LayerChoice()
+        self.recording = LayerChoice(viewer)
         self.saved = NoiseModelChoice(session)
         self._help = WrappedLabel()
         self._stack = QStackedWidget()
