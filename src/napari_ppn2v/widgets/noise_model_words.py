@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from napari_ppn2v.core.noise_models.base import NoiseModel
@@ -17,7 +17,16 @@ _KINDS = {
     "poisson-gamma": "EMCCD camera (Poisson-gamma)",
     "tabulated": "table",
 }
+_FEW_OUTSIDE = 0.001  # share of the pixels that no one need care about
 _EXCESS = {"poisson-gaussian": 1.0, "poisson-gamma": 2.0}
+
+
+class Covered(Protocol):
+    """The signals of an image, ADU, against those of a noise model."""
+
+    data_range: tuple[float, float]
+    model_range: tuple[float, float]
+    share_outside: float
 
 
 def kind_words(model: NoiseModel) -> str:
@@ -112,3 +121,26 @@ def comparison_words(result: Comparison) -> str:
 
 def _grey(value: float) -> str:
     return f"{value:,.1f}" if abs(value) < 1000 else f"{value:,.0f}"
+
+
+def coverage_words(coverage: Covered, image: str) -> str:
+    """Say how much of an image lies outside of the signals of a model."""
+    ends = [_grey(value) for value in (*coverage.data_range, *coverage.model_range)]
+    share = coverage.share_outside
+    ranges = (
+        f"“{image}” reaches from {ends[0]} to {ends[1]}, the noise model covers "
+        f"{ends[2]} to {ends[3]} grey values."
+    )
+    if share <= 0:
+        return f"All pixels lie within the model's signals: {ranges}"
+    text = f"{_percent(share)} of the pixels lie outside of the model's signals: "
+    if share < _FEW_OUTSIDE:
+        return f"{text}{ranges}"
+    return (
+        f"{text}{ranges} There the noise model is extrapolated. Record a calibration "
+        "that covers the image, or estimate the noise model from the image itself."
+    )
+
+
+def _percent(share: float) -> str:
+    return "less than 0.01 %" if share < 1e-4 else f"{100 * share:.2g} %"

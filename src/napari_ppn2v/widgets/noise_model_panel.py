@@ -1,0 +1,515 @@
+"""The dock of noise models: fit, look at, judge, compare, save."""
+
+from __future__ import annotations
+
+from dataclasses import fields as fields_of
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from qtpy.QtWidgets import QCheckBox, QComboBox, QLabel, QWidget
+from superqt import QCollapsible
+
+from napari_ppn2v.core.noise_model_config import NoiseModelConfig
+from napari_ppn2v.errors import PPN2VError
+from napari_ppn2v.events import drain
+from napari_ppn2v.pipeline.noise_model_job import (
+    NoiseModelReport,
+    NoiseModelRequest,
+    check_coverage,
+    compare_noise_models,
+    fit_to_request,
+    load_from_file,
+)
+from napari_ppn2v.session.session import NamedNoiseModel
+from napari_ppn2v.stop import StopToken
+from napari_ppn2v.widgets.dock import Dock
+from napari_ppn2v.widgets.forms.config_form import ConfigForm
+from napari_ppn2v.widgets.layer_choice import LayerChoice
+from napari_ppn2v.widgets.noise_model_checks import ComparisonCheck, CoverageCheck
+from napari_ppn2v.widgets.noise_model_choice import NoiseModelChoice, NoiseModelRef
+from napari_ppn2v.widgets.noise_model_mouse import MouseSignal
+from napari_ppn2v.widgets.noise_model_quality import QualityTable
+from napari_ppn2v.widgets.noise_model_saving import NoiseModelSaving
+from napari_ppn2v.widgets.noise_model_source import NoiseModelSource, stack_of
+from napari_ppn2v.widgets.noise_model_view import NoiseModelView
+from napari_ppn2v.widgets.noise_model_words import comparison_words, coverage_words
+from napari_ppn2v.widgets.parts import ExplainedButton, MessageLine
+from napari_ppn2v.widgets.run_monitor import RunMonitor
+from napari_ppn2v.workers import launch
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from napari.layers import Image
+
+    from napari_ppn2v.core.noise_models.quality import RangeQuality
+    from napari_ppn2v.core.pair_histogram import PairHistogram
+    from napari_ppn2v.session.state import RunState
+    from napari_ppn2v.workers import Job
+
+_MAIN = ("kind", "n_components", "n_coefficients", "trim_percent")
+_BY_KIND = {
+    "n_components": ("auto", "gmm"),
+    "n_coefficients": ("auto", "gmm"),
+    "variance_floor": ("auto", "gmm"),
+    "likelihood_floor": ("auto", "gmm"),
+    "n_bins": ("auto", "histogram"),
+    "data_range": ("auto", "histogram"),
+    "is_plain_histogram": ("auto", "histogram"),
+    "offset": ("auto", "camera", "poisson-gaussian", "poisson-gamma"),
+    "read_noise": ("auto", "camera", "poisson-gaussian", "poisson-gamma"),
+}
+"""Kinds of noise model that a setting matters to."""
+
+
+class NoiseModelPanel(Dock):
+    """The dock "Noise model (PPN2V)".
+
+    Parameters
+    ----------
+    napari_viewer : given by napari
+    """
+
+    def __init__(self, napari_viewer: "napari.viewer.Viewer") -> None:  # type: ignore[name-defined] # noqa: F821, UP037
+        super().__init__(napari_viewer)
+        theme = str(self.viewer.theme)
+        self.source = NoiseModelSource(self.viewer)
+        self.form = ConfigForm(NoiseModelConfig, fields=_MAIN)
+        others = [
+            item.name for item in fields_of(NoiseModelConfig) if item.name not in _MAIN
+        ]
+        self.advanced = ConfigForm(NoiseModelConfig, fields=others)
+        self.fit_button = ExplainedButton("Fit the noise model")
+        self.monitor = RunMonitor(self.session)
+        self.models = NoiseModelChoice(self.session)
+        self.pairs_of = QComboBox()
+        self.message = MessageLine()
+        self.view = NoiseModelView(theme=theme)
+        self.quality = QualityTable(theme=theme)
+        self.follow = QCheckBox("Cursor follows the mouse over the image")
+        self.denoised = LayerChoice(self.viewer, is_optional=True)
+        self.saving = NoiseModelSaving()
+        self.comparison = ComparisonCheck(self.session)
+        self.coverage = CoverageCheck(self.viewer)
+        self.mouse = MouseSignal(self.viewer, self._layers_under_mouse, self)
+        self._shown: NamedNoiseModel | None = None
+        self._shown_ref: NoiseModelRef | None = None
+        self._files: dict[Path, NamedNoiseModel] = {}
+        self._judged: dict[tuple[int, int], tuple[RangeQuality, ...]] = {}
+        self._traces: dict[str, tuple[dict[str, Any], float]] = {}
+        self._lay_out()
+        self._connect()
+        self._on_form()
+        self._start_with_newest()
+
+    # -- building ---------------------------------------------------------------------
+
+    def _lay_out(self) -> None:
+        advanced = _section("Advanced settings", self.advanced)
+        self.pairs_of.setToolTip(
+            "<qt>Pixel pairs that the model is drawn over and judged by. Those of a "
+            "new recording show whether a saved model still holds.</qt>"
+        )
+        self.follow.setToolTip(
+            "<qt>The pixel under the mouse in the viewer sets the signal of the "
+            "cursor: the value of the denoised image if one is chosen, else a mean "
+            "over 5 x 5 pixels of the noisy one.</qt>"
+        )
+        self.denoised.setToolTip("Denoised image whose values set the cursor.")
+        self._pairs_label = QLabel("Drawn over the pixel pairs of")
+        self._denoised_label = QLabel("Denoised image (if there is one)")
+        sections: tuple[tuple[str, tuple[QWidget, ...]], ...] = (
+            ("1 · Pixel pairs", (self.source,)),
+            (
+                "2 · Noise model",
+                (self.form, advanced, self.fit_button, self.monitor),
+            ),
+            (
+                "3 · Look at it",
+                (
+                    self.models,
+                    self._pairs_label,
+                    self.pairs_of,
+                    self.message,
+                    self.view,
+                    self.follow,
+                    self._denoised_label,
+                    self.denoised,
+                    self.quality,
+                ),
+            ),
+            ("4 · Keep it", (self.saving,)),
+        )
+        for title, parts in sections:
+            self.column.addWidget(_heading(title))
+            for part in parts:
+                self.column.addWidget(part)
+        self.column.addWidget(_section("Compare two noise models", self.comparison))
+        self.column.addWidget(_section("Check an image against it", self.coverage))
+        for part in (self._denoised_label, self.denoised):
+            part.hide()
+        self.fit_button.button.setMinimumHeight(34)
+
+    def _connect(self) -> None:
+        self.source.changed.connect(self._refresh)
+        for form in (self.form, self.advanced):
+            form.value_changed.connect(self._on_form)
+            form.error_changed.connect(self._refresh)
+        self.fit_button.clicked.connect(self.fit)
+        self.models.changed.connect(self._on_chosen)
+        self.models.list.activated.connect(self._on_activated)
+        self.pairs_of.currentIndexChanged.connect(self._show_shown)
+        self.follow.toggled.connect(self._on_follow)
+        self.mouse.signal_changed.connect(self.view.set_cursor)
+        self.quality.signal_chosen.connect(self.view.set_cursor)
+        self.saving.library_changed.connect(self._on_library)
+        self.comparison.asked.connect(self.compare)
+        self.comparison.models.changed.connect(self._refresh)
+        self.coverage.asked.connect(self.check_coverage)
+        self.coverage.layer.changed.connect(self._refresh)
+        self.session.state_changed.connect(self._on_state)
+        self.session.noise_models_changed.connect(self._on_models)
+        self.viewer.events.theme.connect(self._on_theme)
+
+    def close_down(self) -> None:
+        """Stop the run and listen no more."""
+        if self.is_closed:
+            return
+        super().close_down()
+        self.mouse.switch(False)
+        self.session.state_changed.disconnect(self._on_state)
+        self.session.noise_models_changed.disconnect(self._on_models)
+        self.monitor.disconnect_session()
+        self.models.disconnect_session()
+        self.comparison.models.disconnect_session()
+        self.viewer.events.theme.disconnect(self._on_theme)
+
+    # -- choosing ---------------------------------------------------------------------
+
+    def choose_layer(self, layer: Image) -> None:
+        """Choose a layer as recording or noisy image, as the user would."""
+        self.source.observation.choose(layer)
+
+    def reset_choices(self, event: Any = None) -> None:
+        """List the layers anew; napari calls this when they change."""
+        self.source.reset_choices(event)
+        self.denoised.reset_choices(event)
+        self.coverage.layer.reset_choices(event)
+
+    def config(self) -> NoiseModelConfig:
+        """Return the settings as entered; raises BadSetting."""
+        others = self.advanced.value()
+        edited = {
+            item.name: getattr(others, item.name)
+            for item in fields_of(NoiseModelConfig)
+            if item.name not in _MAIN
+        }
+        return replace(self.form.value(), **edited)
+
+    def request(self) -> NoiseModelRequest:
+        """Return what would be fitted now.
+
+        Raises
+        ------
+        PPN2VError  If something does not fit.
+        """
+        request = NoiseModelRequest(config=self.config(), **self.source.parts())
+        request.check()
+        return request
+
+    @property
+    def shown(self) -> NamedNoiseModel | None:
+        """The noise model that is looked at."""
+        return self._shown
+
+    # -- fitting ----------------------------------------------------------------------
+
+    def fit(self) -> None:
+        """Fit a noise model to what is chosen."""
+        try:
+            request = self.request()
+        except PPN2VError as error:
+            self.message.show_error(str(error))
+            return
+        self.message.clear()
+        name, origin = self.source.name(), self.source.origin()
+        self._launch(
+            lambda stop: fit_to_request(request, stop),
+            f"noise model of {name}",
+            lambda report: self._on_fitted(report, name, origin),
+        )
+
+    def _on_fitted(self, report: NoiseModelReport, name: str, origin: str) -> str:
+        fit, pairs = report.fit, report.pairs
+        if fit is None or pairs is None:
+            return "Stopped before there was a noise model."
+        self._judged[id(fit.model), id(pairs)] = report.quality
+        named = NamedNoiseModel(
+            f"{name} · {fit.name.partition(' (')[0]}",
+            fit.model,
+            pairs,
+            origin,
+            fit.held_out_nll,
+        )
+        kept = self.session.add_noise_model(named)
+        traces = {model: list(trace) for model, trace in self.session.state.fit.traces}
+        self._traces[kept.name] = (traces, fit.held_out_nll)
+        self.models.choose(kept.name)
+        self._show(kept)
+        return fit.reason
+
+    # -- looking ----------------------------------------------------------------------
+
+    def _start_with_newest(self) -> None:
+        """Show what this session has fitted last; files wait until they are chosen."""
+        names = list(self.session.noise_models)
+        self._shown_ref = self.models.value
+        if names:
+            self.models.choose(names[-1])
+            self._show(self.session.noise_models[names[-1]])
+        self._refresh()
+
+    def _on_models(self) -> None:
+        self._list_pairs()
+        self._refresh()
+
+    def _on_activated(self) -> None:
+        """Show the model, though it may be the one that was first in the list."""
+        ref = self.models.value
+        if ref is not None and (self._shown is None or ref != self._shown_ref):
+            self._shown_ref = None
+            self._on_chosen()
+
+    def _on_chosen(self) -> None:
+        ref = self.models.value
+        if ref is None or ref == self._shown_ref or self.is_closed:
+            return
+        self._shown_ref = ref
+        if ref.path is None:
+            named = self.session.noise_models.get(ref.name)
+            if named is not None and not self._is_fitting():
+                self._show(named)
+        elif ref.path in self._files:
+            self._show(self._files[ref.path])
+        else:
+            self._load(ref.path)
+
+    def _load(self, path: Path) -> None:
+        if self.session.is_busy:  # then torch is there already, and this is fast
+            try:
+                self._on_loaded(path, drain(load_from_file(path, StopToken())))
+            except PPN2VError as error:
+                self.message.show_error(str(error))
+            return
+        self._launch(
+            lambda stop: load_from_file(path, stop),
+            f"noise model of {path.name}",
+            lambda loaded: self._on_loaded(path, loaded),
+        )
+
+    def _on_loaded(self, path: Path, loaded: Any) -> str:
+        named = NamedNoiseModel(loaded.name, loaded.model, None, loaded.origin)
+        self._files[path] = named
+        self._show(named)
+        return ""
+
+    def _show(self, named: NamedNoiseModel) -> None:
+        self._shown = named
+        self._list_pairs()
+        self._show_shown()
+
+    def _list_pairs(self) -> None:
+        """List the models whose pairs the one shown can be drawn over."""
+        shown, known = self._shown, self.session.noise_models
+        before = self.pairs_of.currentText()
+        others = [n for n, m in known.items() if m.pairs is not None]
+        own = "its own" if shown is not None and shown.pairs is not None else "none"
+        self.pairs_of.blockSignals(True)
+        self.pairs_of.clear()
+        self.pairs_of.addItem(own)
+        self.pairs_of.addItems([n for n in others if shown is None or n != shown.name])
+        self.pairs_of.setCurrentIndex(max(0, self.pairs_of.findText(before)))
+        self.pairs_of.blockSignals(False)
+        for part in (self._pairs_label, self.pairs_of):
+            part.setVisible(shown is not None and self.pairs_of.count() > 1)
+
+    def pairs(self) -> PairHistogram | None:
+        """Pixel pairs that the model shown is drawn over and judged by."""
+        if self._shown is None:
+            return None
+        if self.pairs_of.currentIndex() > 0:
+            other = self.session.noise_models.get(self.pairs_of.currentText())
+            return None if other is None else other.pairs
+        return self._shown.pairs
+
+    def _show_shown(self) -> None:
+        named = self._shown
+        if named is None or self._is_fitting():
+            return
+        pairs = self.pairs()
+        self.view.show_model(named.model, pairs, named.name)
+        self.view.show_traces(*self._traces.get(named.name, ({}, None)))
+        self.quality.show_quality(self._quality(named, pairs))
+        self.saving.show_model(named.model, named.name, named.origin)
+        self._refresh()
+
+    def _quality(
+        self, named: NamedNoiseModel, pairs: PairHistogram | None
+    ) -> tuple[RangeQuality, ...]:
+        if pairs is None:
+            return ()
+        key = id(named.model), id(pairs)
+        if key not in self._judged:
+            from napari_ppn2v.core.noise_models.quality import fit_quality
+
+            self._judged[key] = fit_quality(named.model, pairs)
+        return self._judged[key]
+
+    # -- checking ---------------------------------------------------------------------
+
+    def compare(self) -> None:
+        """Compare the model shown with the other one chosen."""
+        first, ref = self._shown, self.comparison.models.value
+        if first is None or ref is None:
+            return
+        pairs = self._pairs_to_compare_on()
+        if pairs is None:
+            return
+        one = (first.name, first.model)
+
+        def job(stop: StopToken) -> Any:
+            return compare_noise_models(one, (ref.name, ref.load()), pairs, stop)
+
+        def done(result: Any) -> str:
+            self.comparison.message.show_info(comparison_words(result))
+            return ""
+
+        self._launch(job, "comparison of noise models", done, self.comparison.message)
+
+    def _pairs_to_compare_on(self) -> PairHistogram | None:
+        own = self.pairs()
+        if own is not None:
+            return own
+        ref = self.comparison.models.value
+        other = None if ref is None else self.session.noise_models.get(ref.name)
+        return None if other is None else other.pairs
+
+    def check_coverage(self) -> None:
+        """Look whether the model shown covers the image chosen."""
+        named, layer = self._shown, self.coverage.layer.value
+        if named is None or layer is None:
+            return
+        message, name = self.coverage.message, str(layer.name)
+        try:
+            stack = stack_of(layer)
+        except PPN2VError as error:
+            message.show_error(str(error))
+            return
+        channel = self.source.channel.value()
+
+        def done(report: Any) -> str:
+            text = coverage_words(report.coverage, name)
+            is_poor = report.coverage.share_outside >= 0.001
+            message.show_message(text, "warning" if is_poor else "info")
+            return ""
+
+        self._launch(
+            lambda stop: check_coverage(stack, channel, named.model, stop),
+            f"range of {name}",
+            done,
+            message,
+        )
+
+    # -- the run ----------------------------------------------------------------------
+
+    def _launch(
+        self,
+        job: Job,
+        title: str,
+        done: Callable[[Any], str],
+        message: MessageLine | None = None,
+    ) -> None:
+        def failed(error: PPN2VError) -> None:
+            (message or self.message).show_error(str(error))
+
+        try:
+            self.run = launch(
+                self.session, job, title=title, on_done=done, on_failed=failed
+            )
+        except PPN2VError as error:
+            (message or self.message).show_error(str(error))
+
+    def _is_fitting(self) -> bool:
+        """Whether the view shows a fit that goes on, of this dock or another one."""
+        fit = self.session.state.fit
+        return self.session.is_busy and fit.pairs is not None and fit.model is None
+
+    def _on_state(self, state: RunState) -> None:
+        if self.is_closed:
+            return
+        if state.fit.pairs is not None and state.status.is_busy:
+            self.view.show_fit_state(state.fit)
+        self._refresh()
+
+    # -- small things -----------------------------------------------------------------
+
+    def _on_form(self, _: object = None) -> None:
+        kind = self.form.value().kind
+        for name, kinds in _BY_KIND.items():
+            form = self.form if name in _MAIN else self.advanced
+            form.set_shown(name, kind in kinds)
+        self._refresh()
+
+    def _refresh(self, *_: object) -> None:
+        """Say of each button why it cannot be pressed."""
+        busy, shown = self.session.why_busy, self._shown is not None
+        error = self.form.error() or self.advanced.error()
+        self.fit_button.set_reason(busy or self.source.missing() or error)
+        nothing = "" if shown else "Fit a noise model first, or choose a saved one."
+        self.comparison.button.set_reason(busy or nothing or self._why_not_compare())
+        no_layer = "" if self.coverage.layer.value is not None else "Open an image."
+        self.coverage.button.set_reason(busy or nothing or no_layer)
+
+    def _why_not_compare(self) -> str:
+        ref = self.comparison.models.value
+        if ref is None or ref == self._shown_ref:
+            return "Choose another noise model to compare with."
+        if self._pairs_to_compare_on() is None:
+            return (
+                "Neither of the two comes with pixel pairs to compare on. Fit a noise "
+                "model to a recording first; its pairs serve for all."
+            )
+        return ""
+
+    def _on_follow(self, is_on: bool) -> None:
+        self.mouse.switch(is_on)
+        for part in (self._denoised_label, self.denoised):
+            part.setVisible(is_on)
+
+    def _layers_under_mouse(self) -> tuple[Image | None, Image | None]:
+        return self.denoised.value, self.source.observation.value
+
+    def _on_library(self) -> None:
+        self.models.refresh()
+        self.comparison.models.refresh()
+
+    def _on_theme(self, event: Any = None) -> None:
+        theme = str(self.viewer.theme)
+        self.view.set_theme(theme)
+        self.quality.set_theme(theme)
+
+
+def _heading(text: str) -> QLabel:
+    label = QLabel(text)
+    font = label.font()
+    font.setBold(True)
+    label.setFont(font)
+    return label
+
+
+def _section(title: str, content: QWidget) -> QCollapsible:
+    section = QCollapsible(title)
+    section.setDuration(0)
+    section.addWidget(content)
+    return section
