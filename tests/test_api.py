@@ -119,3 +119,55 @@ def test_unknown_names_are_attribute_errors():
     with pytest.raises(AttributeError, match="nothing"):
         _ = ppn2v.nothing
     assert "denoise" in dir(ppn2v)
+
+
+def test_frames_and_region_of_the_training_can_be_chosen(stack):
+    tiny = ppn2v.preset("fast", method="n2v").with_steps(4)
+    part = stack.observation[1:, :, 8:56]
+    run = ppn2v.train(
+        stack.observation,
+        axes="TYX",
+        config=tiny,
+        training_frames=range(1, 3),
+        region=(slice(None), slice(8, 56)),
+    )
+    expected = ppn2v.train(part, axes="TYX", config=tiny)
+    state, same = (r.denoiser.model.state_dict() for r in (run, expected))
+    assert all(torch.equal(state[name], same[name]) for name in state)
+
+
+def test_the_result_can_have_the_type_of_the_observation(stack, result):
+    told = []
+    same = ppn2v.apply(
+        result.denoiser,
+        np.clip(stack.observation, 0, 255).astype(np.uint8),
+        axes="TYX",
+        dtype="same",
+        on_event=told.append,
+    )
+    assert same.image.dtype == np.uint8
+    with pytest.raises(BadSetting, match="Choose one of: float32, same"):
+        ppn2v.apply(result.denoiser, stack.observation, axes="TYX", dtype="uint8")
+
+
+def test_a_calibration_of_several_channels_gives_the_one_denoised(stack):
+    one = np.asarray(
+        simulate_calibration(
+            CAMERA, n_repeats=20, size=64, peak_electrons=80, seed=3
+        ).observation
+    )
+    dark = np.full_like(one, 100)
+    several = np.stack([dark, one])
+    config = ppn2v.preset("fast", method="pn2v").with_steps(4)
+    image = np.stack([stack.observation] * 2)
+    run = ppn2v.train(
+        image,
+        axes="CTYX",
+        channel=1,
+        calibration=several,
+        calibration_axes="CTYX",
+        config=config,
+    )
+    low, high = run.denoiser.noise_model.signal_range
+    assert 90 < low < high
+    assert high > 150

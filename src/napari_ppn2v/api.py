@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_ppn2v.core.conversion import as_dtype
 from napari_ppn2v.core.devices import choose_device
 from napari_ppn2v.core.devices import threads as with_threads
-from napari_ppn2v.core.frames import Frames, as_frames
+from napari_ppn2v.core.frames import Frames, as_frames, channel_count
 from napari_ppn2v.core.noise_model_config import NoiseModelConfig
 from napari_ppn2v.core.noise_models.fitting import FittedNoiseModel
 from napari_ppn2v.core.noise_models.fitting import (
@@ -23,7 +24,7 @@ from napari_ppn2v.core.noise_models.fitting import (
 )
 from napari_ppn2v.core.pairs import SignalObservationPairs
 from napari_ppn2v.errors import BadSetting
-from napari_ppn2v.events import Event, drain
+from napari_ppn2v.events import Event, Notice, drain
 from napari_ppn2v.pipeline.budget import plan_steps
 from napari_ppn2v.pipeline.denoising import denoise_frames
 from napari_ppn2v.pipeline.journeys import TrainedRun, train_denoiser
@@ -34,6 +35,7 @@ from napari_ppn2v.pipeline.noise_sources import (
     NoiseSource,
 )
 from napari_ppn2v.pipeline.presets import preset as _preset
+from napari_ppn2v.pipeline.stack_request import DTYPES
 from napari_ppn2v.stop import StopToken
 
 if TYPE_CHECKING:
@@ -53,7 +55,7 @@ class Denoised:
 
     Attributes
     ----------
-    image : float32, ADU
+    image : ADU, float32 unless another type was asked for
         The MMSE estimate, or the prior mean where `denoiser.reason` says so.
     posterior_std : float32, ADU, or None
         Standard deviation of the signal given the observation.
@@ -62,7 +64,7 @@ class Denoised:
     is_stopped : whether the user stopped before the end; frames not yet done are NaN
     """
 
-    image: NDArray[np.float32]
+    image: NDArray
     posterior_std: NDArray[np.float32] | None
     denoiser: Denoiser
     run: TrainedRun | None
@@ -77,6 +79,7 @@ def denoise(
     calibration: Any | Sequence[Any] | None = None,
     noise_model: NoiseModel | None = None,
     posterior_std: bool = False,
+    dtype: str = "float32",
     on_event: OnEvent | None = None,
     stop: StopToken | None = None,
     device: str = "auto",
@@ -95,12 +98,14 @@ def denoise(
         noise model to. By default it is bootstrapped from `observation`.
     noise_model : to use as it is, in place of a fit
     posterior_std : also return the uncertainty
+    dtype : of the image, "float32", or "same" as that of the observation
     on_event : called with each event of the run
     stop : ends the run early, with the best weights so far
     device : "auto", "cpu", "cuda" or "mps"
     threads : of the CPU; one less than there are processors by default
     **options
-        As for `train`: `preset`, `method`, `minutes`, `steps`, `seed`, `config`.
+        As for `train`: `preset`, `method`, `minutes`, `steps`, `seed`, `config`,
+        `training_frames`, `region`, `calibration_axes`.
 
     Returns
     -------
@@ -118,6 +123,7 @@ def denoise(
     True
     """
     stop = stop or StopToken()
+    _check_dtype(dtype)
     if posterior_std:
         options["config"] = _with_posterior_std(options)
     run = train(
@@ -139,6 +145,8 @@ def denoise(
         channel=channel,
         posterior_std=posterior_std
         and (run.denoiser.gives_posterior_std or not run.is_stopped),
+        tile_size=_tile_size(options),
+        dtype=dtype,
         on_event=on_event,
         # a stop ends the training; what it has learnt is still applied
         stop=StopToken() if run.is_stopped else stop,
@@ -161,6 +169,9 @@ def train(
     steps: int | None = None,
     seed: int = 0,
     config: RunConfig | None = None,
+    training_frames: Sequence[int] | range | None = None,
+    region: tuple[slice, slice] | None = None,
+    calibration_axes: str | None = None,
     on_event: OnEvent | None = None,
     stop: StopToken | None = None,
     device: str = "auto",
@@ -176,6 +187,11 @@ def train(
     steps : training steps in all, instead of `minutes`
     seed : equal seed, steps, threads and machine give equal results on the CPU
     config : all settings at once, in place of `preset`, `method` and `seed`
+    training_frames : numbers of the frames to train on, all by default
+    region : rows and columns to train on, all by default
+    calibration_axes
+        Letters of the axes of the calibration; of several channels, the one denoised
+        is taken.
     others : as for `denoise`
 
     Returns
@@ -184,8 +200,13 @@ def train(
     """
     stop = stop or StopToken()
     frames = as_frames(observation, axes, channel)
+    scenes = _scenes(calibration, calibration_axes, frames.channel)
+    if training_frames is not None:
+        frames = frames.select(training_frames)
+    if region is not None:
+        frames = frames.crop(*region)
     settings = config or _preset(preset, method=method, seed=seed)
-    source = _noise_source(calibration, noise_model)
+    source = _noise_source(scenes, noise_model)
     where = choose_device(device)
     with with_threads(threads):
         if steps is None and minutes is not None:
@@ -207,6 +228,7 @@ def apply(
     blind: bool | None = None,
     posterior_std: bool = False,
     tile_size: int = 512,
+    dtype: str = "float32",
     on_event: OnEvent | None = None,
     stop: StopToken | None = None,
     device: str = "auto",
@@ -221,8 +243,13 @@ def apply(
     blind : whether the network is kept from seeing the pixel it predicts
     posterior_std : also return the uncertainty; needs a noise model
     tile_size : pixels; smaller needs less memory
+    dtype
+        Of the image: "float32", or "same" as that of the observation, rounded and
+        clipped, with a warning to `on_event` that counts the pixels. What was stopped
+        stays float32.
     others : as for `denoise`
     """
+    _check_dtype(dtype)
     if estimate is not None:
         denoiser.require(estimate)
         denoiser = replace(denoiser, estimate=estimate, reason="as asked for")
@@ -254,18 +281,22 @@ def apply(
             on_event,
         )
     images = [frames.layout.restore(stack) for stack in stacks.values()]
+    is_stopped = done < len(frames)
+    if dtype == "same" and not is_stopped:
+        images[0] = _converted(images[0], frames.dtype.newbyteorder("="), on_event)
     return Denoised(
         image=images[0],
         posterior_std=images[1] if posterior_std else None,
         denoiser=denoiser,
         run=None,
-        is_stopped=done < len(frames),
+        is_stopped=is_stopped,
     )
 
 
 def fit_noise_model(
     *,
     calibration: Any | Sequence[Any] | None = None,
+    calibration_axes: str | None = None,
     signal: Any = None,
     observation: Any = None,
     config: NoiseModelConfig | None = None,
@@ -276,11 +307,13 @@ def fit_noise_model(
     Parameters
     ----------
     calibration : repeats of a static scene (T, Y, X), or several such recordings
+    calibration_axes : letters of its axes, where they are not T, Y, X
     signal, observation : arrays of equal shape, ADU, in place of `calibration`
     config : kind of model and its settings; chosen by held-out likelihood by default
     """
     if calibration is not None:
-        pairs = SignalObservationPairs.from_calibration(_scenes(calibration))
+        scenes = _scenes(calibration, calibration_axes, 0)
+        pairs = SignalObservationPairs.from_calibration(scenes)
     else:
         pairs = SignalObservationPairs.from_pseudo_ground_truth(
             as_frames(signal), as_frames(observation)
@@ -303,16 +336,50 @@ def _with_posterior_std(options: dict[str, Any]) -> RunConfig:
     return replace(config, inference=replace(config.inference, posterior_std=True))
 
 
-def _noise_source(calibration: Any, noise_model: NoiseModel | None) -> NoiseSource:
+def _noise_source(
+    scenes: tuple[Frames, ...], noise_model: NoiseModel | None
+) -> NoiseSource:
     if noise_model is not None:
         return GivenNoiseModel(noise_model)
-    if calibration is not None:
-        return Calibration(_scenes(calibration))
-    return Bootstrap()
+    return Calibration(scenes) if scenes else Bootstrap()
 
 
-def _scenes(calibration: Any) -> tuple[Frames, ...]:
-    several = isinstance(calibration, list | tuple)
+def _scenes(calibration: Any, axes: str | None, channel: int) -> tuple[Frames, ...]:
+    """Read calibration recordings; one of a single channel serves for all channels."""
+    if calibration is None:
+        return ()
+    several = calibration if isinstance(calibration, list | tuple) else [calibration]
     return tuple(
-        as_frames(scene) for scene in (calibration if several else [calibration])
+        as_frames(
+            scene,
+            axes,
+            channel if axes is not None and channel_count(scene, axes) > 1 else None,
+        )
+        for scene in several
     )
+
+
+def _tile_size(options: dict[str, Any]) -> int:
+    config = options.get("config") or _preset(options.get("preset", "balanced"))
+    return config.inference.tile_size
+
+
+def _check_dtype(dtype: str) -> None:
+    if dtype not in DTYPES:
+        raise BadSetting(
+            f"The type of the result is {dtype!r}. Choose one of: {', '.join(DTYPES)}."
+        )
+
+
+def _converted(image: NDArray, dtype: np.dtype, on_event: OnEvent | None) -> NDArray:
+    """Round and clip to another type, and say how many pixels did not fit."""
+    converted, below, above = as_dtype(image, dtype)
+    if (below or above) and on_event is not None:
+        on_event(
+            Notice(
+                f"{below} pixels below and {above} above the range of {dtype} were set "
+                "to its limits. Choose float32 to keep them.",
+                is_warning=True,
+            )
+        )
+    return converted
