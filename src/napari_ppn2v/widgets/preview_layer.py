@@ -78,7 +78,7 @@ class PreviewControl(QWidget):
         self._data, self._channel, self._preview = data, channel, preview
         self._event = None
         self._viewer.dims.events.point.connect(self._on_moved)
-        self._viewer.camera.events.connect(self._on_moved)
+        _camera(self._viewer).events.connect(self._on_moved)
         self._viewer.layers.events.removed.connect(self._on_removed)
         self._look_now()
         if self.wanted.isChecked():
@@ -96,7 +96,7 @@ class PreviewControl(QWidget):
             return
         self._preview = None
         self._viewer.dims.events.point.disconnect(self._on_moved)
-        self._viewer.camera.events.disconnect(self._on_moved)
+        _camera(self._viewer).events.disconnect(self._on_moved)
         self._viewer.layers.events.removed.disconnect(self._on_removed)
         self._remove()
         self._data, self._event = None, None
@@ -171,6 +171,11 @@ class PreviewControl(QWidget):
             self._add()
         else:
             self._remove()
+
+
+def _camera(viewer: Any) -> Any:
+    """Return the camera, which moved into the scene with napari 0.9."""
+    return getattr(viewer, "scene", viewer).camera
 
 
 def _begun(part: slice) -> slice:

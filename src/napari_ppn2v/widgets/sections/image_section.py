@@ -106,7 +106,7 @@ class ImageSection(QWidget):
         self.open_button.clicked.connect(self._ask)
         self.axes.textEdited.connect(lambda _: self._on_axes())
         self.channels.currentIndexChanged.connect(lambda _: self._on_choice())
-        self.frames.frames_changed.connect(self._on_choice)
+        self.frames.edit.textChanged.connect(lambda _: self._on_choice())
         self.region.currentIndexChanged.connect(lambda _: self._on_choice())
 
     # -- what is chosen ---------------------------------------------------------------
