@@ -286,7 +286,6 @@ def test_a_runtime_error_in_the_middle_leaves_the_run_resumable(
     ("data", "options", "words"),
     [
         (np.zeros((3, 64, 64), bool), {}, "mask"),
-        (np.zeros((3, 64, 64), complex), {"contrast_limits": (0, 1)}, "magnitude"),
         (np.full((3, 64, 64), 7, np.uint8), {}, "same value"),
         (scene(side=10)[1], {}, "10 x 10"),
     ],
