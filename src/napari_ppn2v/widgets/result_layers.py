@@ -30,8 +30,15 @@ def add_results(
     result: StackResult,
     denoisers: Sequence[Denoiser],
     provenance: dict[str, Any],
+    *,
+    made_by: str = "",
 ) -> Image:
-    """Add all layers of a result; returns that of the denoised image."""
+    """Add all layers of a result; returns that of the denoised image.
+
+    Parameters
+    ----------
+    made_by : stands in the name of the layer, the estimate by default
+    """
     source = data
     options: dict[str, Any] = {"axes": result.axes, "metadata": provenance}
     if result.residual is not None:
@@ -50,7 +57,7 @@ def add_results(
             **options,
         )
         layer.visible = False
-    words = f"denoised ({estimate_words(denoisers)})"
+    words = f"denoised ({made_by or estimate_words(denoisers)})"
     denoised = add_result(viewer, source, result.image, what=words, **options)
     viewer.layers.selection.active = denoised
     return denoised

@@ -29,13 +29,13 @@ if TYPE_CHECKING:
     from napari_ppn2v.pipeline.config import RunConfig
     from napari_ppn2v.widgets.forms.run_config_form import RunConfigForm
 
-_DEVICES = {
+DEVICES = {
     "auto": "automatic",
     "cpu": "processor (CPU)",
     "cuda": "NVIDIA GPU (CUDA)",
     "mps": "Apple GPU (MPS)",
 }
-_MOST_THREADS = 256
+MOST_THREADS = 256
 
 
 class SettingsSection(QWidget):
@@ -57,10 +57,10 @@ class SettingsSection(QWidget):
         self.section = QCollapsible("Advanced settings")
         self.section.setDuration(0)
         self.device, self.threads = QComboBox(), QSpinBox()
-        for name, label in _DEVICES.items():
+        for name, label in DEVICES.items():
             self.device.addItem(label, name)
         self.device.setAccessibleName("Device")
-        self.threads.setRange(0, _MOST_THREADS)
+        self.threads.setRange(0, MOST_THREADS)
         self.threads.setSpecialValueText("automatic")
         self.threads.setToolTip(
             "<qt>Threads of the processor. Automatic: all but one, so that the viewer "
