@@ -36,6 +36,7 @@ STAGES = {
     "pn2v": "Training PN2V",
     "inference choice": "Choosing the estimate",
     "denoise": "Denoising",
+    "coverage": "Comparing signal ranges",
 }
 SECONDS_BETWEEN_LINES = 10.0
 

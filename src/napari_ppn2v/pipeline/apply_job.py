@@ -11,6 +11,7 @@ from napari_ppn2v.core.devices import choose_device, describe_device, threads
 from napari_ppn2v.errors import BadFile, BadSetting
 from napari_ppn2v.events import Notice, StageFinished, StageStarted
 from napari_ppn2v.files.model_file import MODEL_SUFFIX, load_model
+from napari_ppn2v.pipeline.coverage import KnownSignals, compare_signals
 from napari_ppn2v.pipeline.inputs import (
     OpenedImage,
     check_threads,
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Generator
     from pathlib import Path
 
+    from napari_ppn2v.core.pairs import FrameSequence
     from napari_ppn2v.events import Event
     from napari_ppn2v.pipeline.config import InferenceConfig
     from napari_ppn2v.stop import StopToken
@@ -96,6 +98,7 @@ def apply_files(
         for image in images:
             yield Notice(f"{image.path.name}: {image.describe()}.")
         yield Notice(f"Estimate used: {denoisers[0].reason}.")
+        yield from _compare_ranges(request.model.name, denoisers, images, stop)
         began = time.perf_counter()
         total = sum(len(f) for image in images for f in image.frames)
         yield StageStarted("denoise", total)
@@ -128,6 +131,59 @@ def apply_files(
         yield StageFinished("denoise", seconds)
         is_stopped = len(results) < len(images)
         return ApplyReport(tuple(results), denoisers, is_stopped, seconds)
+
+
+def warn_of_foreign_signals(
+    model: str,
+    denoiser: Denoiser,
+    image: str,
+    frames: FrameSequence,
+    stop: StopToken,
+) -> Generator[Event, None, None]:
+    """Say how much of an image lies outside the signals that a denoiser knows.
+
+    Parameters
+    ----------
+    model, image : their names
+    frames : `Frames` of the image, or anything read like them
+
+    Yields
+    ------
+    StepDone for each frame compared (stage "coverage"); a Notice where it is a warning.
+    """
+    known = KnownSignals.of_denoiser(denoiser)
+    if known is None or stop.is_stopped:
+        return
+    found = yield from compare_signals(frames, known, stop)
+    if not found.is_worth_a_warning:
+        return
+    (low, high), reach = found.model_range, found.data_range
+    yield Notice(
+        f"{image} reaches from {reach[0]:.4g} to {reach[1]:.4g} grey values, but the "
+        f"model {model} knows signals from {low:.4g} to {high:.4g}: "
+        f"{found.share_outside:.1%} of the pixels lie outside. There the result is a "
+        "guess. Use a model of the same camera settings and brightness, or train one "
+        "on this image.",
+        is_warning=True,
+    )
+
+
+def _compare_ranges(
+    model: str,
+    denoisers: tuple[Denoiser, ...],
+    images: tuple[OpenedImage, ...],
+    stop: StopToken,
+) -> Generator[Event, None, None]:
+    """Warn of images that the model does not fit, before they are denoised."""
+    began = time.perf_counter()
+    yield StageStarted("coverage", 0)
+    for image in images:
+        parts = zip(image.channels, image.frames, denoisers, strict=True)
+        for channel, frames, denoiser in parts:
+            tag = f", channel {channel}," if len(denoisers) > 1 else ""
+            name = f"{image.path.name}{tag}"
+            yield from warn_of_foreign_signals(model, denoiser, name, frames, stop)
+    yield StageFinished("coverage", time.perf_counter() - began)
 
 
 def model_files(path: Path, channels: tuple[int, ...]) -> dict[int, Path]:

@@ -119,7 +119,12 @@ class ChannelRun:
         write_text_atomically(curves, curves_csv(run.curves))
         plain = self._plain(run)
         denoiser = replace(
-            run.denoiser, provenance={**self.provenance, "training": plain}
+            run.denoiser,
+            provenance={
+                **run.denoiser.provenance,
+                **self.provenance,
+                "training": plain,
+            },
         )
         model = self.files.model_file(self.tag)
         save_model(model, denoiser)

@@ -60,7 +60,7 @@ SMALLEST_SIDE = 16  # pixels; below, hardly a pixel has surroundings
 # frames of 128²: after 80 steps of Noise2Void, as many again at 1, 0.3 and 0.1 of it
 # gain 0.5, 0.3 and 0.2 dB; after 300 steps they change -0.1, 0.0 and -0.1 dB, and after
 # 1500 none finds better weights. 0.3 still helps where training was short and does
-# no harm where it was not.
+# no harm where it was not. A third round of refinement costs 0.09 dB at 1, 0.03 at 0.3.
 LONGER_RATE = 0.3
 
 
@@ -228,7 +228,11 @@ def _more_rounds(run: Journey, denoiser: Denoiser, n_steps: int | None) -> Round
         compared=model,
         first=1 + max((int(name.split()[1]) for name in done), default=0),
         count=count,
-        config=replace(config, n_steps=max(1, n_steps // count)),
+        config=replace(
+            config,
+            n_steps=max(1, n_steps // count),
+            learning_rate=LONGER_RATE * config.learning_rate,
+        ),
         keeps_start=True,
     )
 
@@ -270,6 +274,7 @@ def _without_noise_model(
         estimate="prior-mean",
         is_blind=is_blind,
         reason=f"prior mean: {reason}",
+        provenance=run.provenance(),
     )
     return TrainedRun(denoiser, run.curves, None, None, is_stopped, run.seconds)
 

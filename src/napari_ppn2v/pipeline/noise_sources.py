@@ -7,11 +7,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.ndimage import uniform_filter
 
 from napari_ppn2v.core.inference import image_passes
 from napari_ppn2v.core.pairs import SignalObservationPairs
 from napari_ppn2v.events import Notice, StageFinished, StageStarted, StepDone
+from napari_ppn2v.pipeline.coverage import RANGE_MARGIN as RANGE_MARGIN
+from napari_ppn2v.pipeline.coverage import ROUGH_SIGNAL_SIDE as ROUGH_SIGNAL_SIDE
+from napari_ppn2v.pipeline.coverage import WORTH_A_WARNING as WORTH_A_WARNING
+from napari_ppn2v.pipeline.coverage import signal_coverage
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
@@ -29,9 +32,6 @@ if TYPE_CHECKING:
 
 PSEUDO_GROUND_TRUTH_PIXELS = 1_000_000
 PARTS = 100  # in which the progress of one image is told
-ROUGH_SIGNAL_SIDE = 5  # pixels
-RANGE_MARGIN = 0.02  # of the fitted range
-WORTH_A_WARNING = 0.001  # share of the pixels
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,21 +177,16 @@ def warn_of_range(
     stack: TrainingStack, noise_model: NoiseModel
 ) -> Generator[Event, None, None]:
     """Say how much of the data lies outside the signals that the fit has seen."""
-    low, high = noise_model.signal_range
-    # a local mean is signal enough to compare ranges with: single observations
-    # spread far beyond the signals they come from
-    rough = [uniform_filter(image, ROUGH_SIGNAL_SIDE) for image in stack.images]
-    margin = RANGE_MARGIN * (high - low)
-    outside = sum(int(((r < low - margin) | (r > high + margin)).sum()) for r in rough)
-    share = outside / stack.n_pixels
-    if share < WORTH_A_WARNING:
+    found = signal_coverage(stack.images, noise_model)
+    if not found.is_worth_a_warning:
         return
-    reach = (min(float(r.min()) for r in rough), max(float(r.max()) for r in rough))
+    low, high = found.model_range
+    reach = found.data_range
     yield Notice(
         f"The noise model was fitted for signals from {low:.4g} to {high:.4g} grey "
         f"values, but the image reaches from {reach[0]:.4g} to {reach[1]:.4g}: "
-        f"{share:.1%} of the pixels lie outside. There the noise model is "
-        "extrapolated. Record a calibration that covers the image, or estimate the "
+        f"{found.share_outside:.1%} of the pixels lie outside. There the noise model "
+        "is extrapolated. Record a calibration that covers the image, or estimate the "
         "noise model from the image itself.",
         is_warning=True,
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import torch
@@ -29,6 +29,7 @@ from napari_ppn2v.events import (
     StageStarted,
     StepDone,
 )
+from napari_ppn2v.pipeline.coverage import SIGNAL_RANGE, rough_range
 from napari_ppn2v.pipeline.inference_choice import choose_inference
 from napari_ppn2v.pipeline.noise_sources import (
     Calibration,
@@ -79,6 +80,10 @@ class Journey:
         """How pixels are hidden in training."""
         training = self.config.training
         return Blindness(training.mask_box, training.replacement)
+
+    def provenance(self) -> dict[str, Any]:
+        """Return what a denoiser shall know of the data it was trained on."""
+        return {SIGNAL_RANGE: list(rough_range(self.stack.images))}
 
     def stage_preview(
         self,
@@ -366,6 +371,7 @@ def choose_estimate(
         estimate,
         is_blind,
         "as asked for",
+        provenance=run.provenance(),
         refined=refined,
     )
     if len(options) == 1 or run.stop.is_stopped:
