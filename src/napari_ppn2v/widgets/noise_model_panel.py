@@ -32,7 +32,11 @@ from napari_ppn2v.widgets.noise_model_quality import QualityTable
 from napari_ppn2v.widgets.noise_model_saving import NoiseModelSaving
 from napari_ppn2v.widgets.noise_model_source import NoiseModelSource, stack_of
 from napari_ppn2v.widgets.noise_model_view import NoiseModelView
-from napari_ppn2v.widgets.noise_model_words import comparison_words, coverage_words
+from napari_ppn2v.widgets.noise_model_words import (
+    comparison_words,
+    coverage_words,
+    kind_words,
+)
 from napari_ppn2v.widgets.parts import ExplainedButton, MessageLine
 from napari_ppn2v.widgets.run_monitor import RunMonitor
 from napari_ppn2v.workers import launch
@@ -246,7 +250,7 @@ class NoiseModelPanel(Dock):
             return "Stopped before there was a noise model."
         self._judged[id(fit.model), id(pairs)] = report.quality
         named = NamedNoiseModel(
-            f"{name} · {fit.name.partition(' (')[0]}",
+            f"{name} · {kind_words(fit.model)}",
             fit.model,
             pairs,
             origin,
@@ -268,6 +272,7 @@ class NoiseModelPanel(Dock):
         if names:
             self.models.choose(names[-1])
             self._show(self.session.noise_models[names[-1]])
+        self._list_pairs()
         self._refresh()
 
     def _on_models(self) -> None:

@@ -109,7 +109,7 @@ class QualityTable(QWidget):
     def _fill(self, row: int, item: RangeQuality) -> None:
         texts = (
             f"{item.signal_low:,.0f} – {item.signal_high:,.0f}",
-            f"{item.bias_in_sd:+.2f}",
+            f"{round(item.bias_in_sd, 2) + 0.0:+.2f}",
             f"{item.variance_ratio:.2f}",
             f"{item.ks:.3f}",
             f"{_SIGNS[item.verdict]} {item.verdict}",

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import QSize, QTimer, Signal
+from qtpy.QtCore import QTimer, Signal
 from qtpy.QtWidgets import (
+    QBoxLayout,
     QCheckBox,
-    QGridLayout,
+    QSizePolicy,
     QTabWidget,
     QVBoxLayout,
     QWidget,
@@ -67,64 +68,50 @@ class NoiseModelView(QWidget):
         self.tabs.addTab(self.nll, "During the fit")
         self.tabs.setDocumentMode(True)
         self.tabs.setMaximumHeight(_HIGHEST_PLOT)
+        # not expanding, which would leave gaps between the blocks
+        self.tabs.setSizePolicy(
+            QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Preferred
+        )
         for label in (self._title, self._readout):
             label.setMinimumWidth(_NARROWEST_TEXT)
         for plot in (self.heat_map, self.slice):
             plot.setMaximumHeight(_HIGHEST_PLOT)
-        self._blocks = self._lay_out()
+        # what is left over in a dock belongs below, not between the plots
+        self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Maximum)
+        self._turning = self._lay_out()
         self.heat_map.signal_changed.connect(self._on_cursor)
         self.logarithmic.toggled.connect(self.slice.set_logarithmic)
         self._timer = QTimer(self)
         self._timer.setSingleShot(True)
         self._timer.setInterval(_REDRAW_MS)
         self._timer.timeout.connect(self._draw_fit)
+        self._show_plots()
 
-    def _lay_out(self) -> tuple[QWidget, ...]:
-        """Make four blocks, which are placed by the width there is."""
-        contents: tuple[tuple[QWidget, ...], ...] = (
-            (self.heat_map, self._readout),
-            (self.slice, self.logarithmic),
-            (self.tabs,),
-        )
-        blocks = []
-        for parts in contents:
-            block = QWidget()
-            column = QVBoxLayout(block)
-            column.setContentsMargins(0, 0, 0, 0)
+    def _lay_out(self) -> QBoxLayout:
+        """Place all parts; returns what turns with the width there is."""
+        turning = QBoxLayout(QBoxLayout.Direction.TopToBottom)
+        for parts in ((self.heat_map, self._readout), (self.slice, self.logarithmic)):
+            block = QVBoxLayout()
             for part in parts:
-                column.addWidget(part)
-            column.addStretch(1)
-            blocks.append(block)
-        self._grid = QGridLayout(self)
-        self._grid.setContentsMargins(0, 0, 0, 0)
-        self._n_columns = 0
-        self._blocks = tuple(blocks)
-        self._place(1)
-        return self._blocks
-
-    def _place(self, n_columns: int) -> None:
-        """Put the blocks below each other, or the slice beside the heat map."""
-        if n_columns == self._n_columns:
-            return
-        self._n_columns = n_columns
-        for part in (self._title, *self._blocks):
-            self._grid.removeWidget(part)
-        self._grid.addWidget(self._title, 0, 0, 1, 2)
-        places = (
-            ((1, 0), (1, 1), (2, 0)) if n_columns == 2 else ((1, 0), (2, 0), (3, 0))
-        )
-        for block, (row, column) in zip(self._blocks, places, strict=True):
-            is_wide = n_columns == 1 or block is self._blocks[2]
-            self._grid.addWidget(block, row, column, 1, 2 if is_wide else 1)
+                block.addWidget(part)
+            turning.addLayout(block)
+        column = QVBoxLayout(self)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.addWidget(self._title)
+        column.addLayout(turning)
+        column.addWidget(self.tabs)
+        return turning
 
     def resizeEvent(self, event: QResizeEvent | None) -> None:
-        """Use the width there is."""
+        """Put the slice beside the heat map where there is room, else below."""
         super().resizeEvent(event)
-        self._place(2 if self.width() >= _SIDE_BY_SIDE else 1)
-
-    def sizeHint(self) -> QSize:
-        """Ask for the width of a dock."""
-        return QSize(400, super().sizeHint().height())
+        is_wide = self.width() >= _SIDE_BY_SIDE
+        wanted = QBoxLayout.Direction
+        for place in range(self._turning.count()):
+            self._turning.setStretch(place, int(is_wide))
+        self._turning.setDirection(
+            wanted.LeftToRight if is_wide else wanted.TopToBottom
+        )
 
     # -- what is shown ----------------------------------------------------------------
 
@@ -218,7 +205,15 @@ class NoiseModelView(QWidget):
             self._pairs, self._measured = pairs, measured_pairs(pairs)
             self._drawn = None
 
+    def _show_plots(self) -> None:
+        """Show plots only once there is something in them."""
+        has_any = self._model is not None or self._measured is not None
+        parts = (self.heat_map, self._readout, self.slice, self.logarithmic, self.tabs)
+        for part in parts:
+            part.setVisible(has_any)
+
     def _draw_all(self) -> None:
+        self._show_plots()
         self._write_title()
         self._draw_map()
         if self._model is None:
@@ -231,8 +226,7 @@ class NoiseModelView(QWidget):
         if self._model is None:
             self._title.setText(NOTHING if self._pairs is None else WAITING)
             return
-        text = model_words(self._model, self._pairs)
-        self._title.setText(f"{self._name}: {text}" if self._name else text)
+        self._title.setText(model_words(self._model, self._pairs, self._name))
 
     def _draw_map(self) -> None:
         from napari_ppn2v.core.noise_models import curves

@@ -13,10 +13,11 @@ if TYPE_CHECKING:
 
 _KINDS = {
     "histogram": "histogram",
-    "poisson-gaussian": "sCMOS camera (Poisson-Gaussian)",
-    "poisson-gamma": "EMCCD camera (Poisson-gamma)",
+    "poisson-gaussian": "sCMOS camera",
+    "poisson-gamma": "EMCCD camera",
     "tabulated": "table",
 }
+_DEGREES = ((0.05, "clearly better"), (0.005, "better"), (0.0, "slightly better"))
 _FEW_OUTSIDE = 0.001  # share of the pixels that no one need care about
 _EXCESS = {"poisson-gaussian": 1.0, "poisson-gamma": 2.0}
 
@@ -37,13 +38,17 @@ def kind_words(model: NoiseModel) -> str:
     return _KINDS.get(model.kind, model.kind)
 
 
-def model_words(model: NoiseModel, pairs: PairHistogram | None) -> str:
-    """Say in one or two lines what a model is and what it covers."""
+def model_words(model: NoiseModel, pairs: PairHistogram | None, name: str = "") -> str:
+    """Say in a few lines what a model is, what it covers, and its camera."""
     low, high = model.signal_range
-    text = f"{kind_words(model)}, for signals from {_grey(low)} to {_grey(high)}"
+    kind = kind_words(model)
+    if name and kind not in name:
+        name = f"{name} ({kind})"
+    covered = f"Signals from {_grey(low)} to {_grey(high)} grey values"
     if pairs is not None:
-        text += f", from {pairs.n_pairs:,} pixel pairs"
-    return f"{text}.\n{_camera_words(model, pairs)}".strip()
+        covered += f", {pairs.n_pairs:,} pixel pairs"
+    lines = (name or kind, f"{covered}.", _camera_words(model, pairs))
+    return "\n".join(line for line in lines if line)
 
 
 def _camera_words(model: NoiseModel, pairs: PairHistogram | None) -> str:
@@ -102,21 +107,16 @@ def comparison_words(result: Comparison) -> str:
     better, worse = (first, second) if result.difference <= 0 else (second, first)
     size = abs(result.difference)
     figures = (
-        f"“{first.name}” {first.nll:.4f}, “{second.name}” {second.nll:.4f} nats per "
-        "pixel (lower is better)."
+        f"{better.nll:.4f} against {worse.nll:.4f} nats per pixel (lower is better), "
+        f"on {result.n_pairs:,} held-out pixel pairs."
     )
     if not result.is_clear:
         return (
-            f"No real difference on {result.n_pairs:,} held-out pixel pairs: {figures} "
+            f"No real difference between “{better.name}” and “{worse.name}”: {figures} "
             "Prefer the simpler one."
         )
-    degree = "slightly better" if size < 0.005 else "better"
-    if size > 0.05:
-        degree = "clearly better"
-    return (
-        f"“{better.name}” is {degree} than “{worse.name}”, by {size:.4f} nats per "
-        f"pixel, on {result.n_pairs:,} held-out pixel pairs: {figures}"
-    )
+    degree = next(words for least, words in _DEGREES if size >= least)
+    return f"“{better.name}” is {degree} than “{worse.name}”: {figures}"
 
 
 def _grey(value: float) -> str:

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
 _LEFT_AXIS = 54  # pixels, equal in all plots so that they line up
 _SMALL = "8pt"
-_LINE_LENGTH = 62  # letters of the key per line
+_LINE_LENGTH = 52  # letters of the key per line
+_LINE_HEIGHT = 14  # pixels
 
 LINE, DASHES, DOTS, DOT, RING, AREA = "━━", "╍╍", "┅┅", "●", "○", "▆▆"
 """Signs of the key above a plot."""
@@ -137,10 +138,13 @@ class Plot(pg.PlotWidget):
             colour = getattr(self.colours, entry.colour, entry.colour)
             sign = f"<span style='color:{colour}'>{entry.sign}</span>"
             lines[-1] += f"{sign}&nbsp;{entry.text} &nbsp; "
-        if self._note:
-            lines.append(self._note)
-        text = "<br>".join(line for line in lines if line)
-        self.setTitle(text or None, color=self.colours.ink, size=_SMALL)
+        lines = [line for line in (*lines, *self._note.splitlines()) if line]
+        title = "<br>".join(lines) or None
+        self.setTitle(title, color=self.colours.ink, size=_SMALL)
+        # pyqtgraph gives titles one line of room
+        height = _LINE_HEIGHT * len(lines) + 4
+        self.plotItem.titleLabel.setMaximumHeight(height)
+        self.plotItem.layout.setRowFixedHeight(0, height)
 
     def _set_y_label(self, text: str) -> None:
         self._labels["left"] = text

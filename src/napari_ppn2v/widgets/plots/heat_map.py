@@ -120,7 +120,7 @@ class HeatMapPlot(Plot):
             more = "more probable"
             if self._counted is not None:
                 more = f"more pixels (up to {self._counted:,.0f})"
-            note = f"{shade}: {more} &nbsp; grey: outside of the fit"
+            note = f"{shade}: {more}\ngrey sides: outside of the fit"
         self._set_key(
             Key(LINE, "model", "mean of the model"),
             Key(DASHES, "model", "± 1 standard deviation"),
