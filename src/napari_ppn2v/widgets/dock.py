@@ -16,6 +16,19 @@ NARROWEST = 350  # pixels; three such docks leave a 1280 pixel wide screen its i
 USUAL_WIDTH = 400
 
 
+class _Content(QWidget):
+    """What scrolls: as high as its texts need at the width there is, and no higher.
+
+    The least height that Qt asks for is that of all texts wrapped into their narrowest
+    columns, which left hundreds of empty pixels at the end of a dock.
+    """
+
+    def minimumSizeHint(self) -> QSize:
+        """Ask for the width only, where the height follows from it."""
+        least = super().minimumSizeHint()
+        return QSize(least.width(), 0) if self.hasHeightForWidth() else least
+
+
 class Dock(QWidget):
     """A dock whose content scrolls, and whose run ends with it.
 
@@ -30,7 +43,7 @@ class Dock(QWidget):
         self.session = session_of(self.viewer)
         self.run: Run | None = None
         self.is_closed = False
-        content = QWidget()
+        content = _Content()
         self.column = QVBoxLayout(content)
         self.column.setAlignment(Qt.AlignmentFlag.AlignTop)
         self.scroll_area = QScrollArea()
