@@ -11,9 +11,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from scipy.ndimage import uniform_filter
-
 from napari_ppn2v.core.devices import choose_device, describe_device, threads
 from napari_ppn2v.errors import BadAxes, BadData, BadFile, BadSetting, PPN2VError
 from napari_ppn2v.events import (
@@ -23,17 +20,16 @@ from napari_ppn2v.events import (
     PartStarted,
     StageFinished,
     StageStarted,
-    StepDone,
 )
 from napari_ppn2v.files.model_file import MODEL_SUFFIX, save_model
-from napari_ppn2v.pipeline.apply_job import ApplyReport, ApplyRequest, apply_files
+from napari_ppn2v.pipeline.apply_job import (
+    ApplyReport,
+    ApplyRequest,
+    apply_files,
+    warn_of_foreign_signals,
+)
 from napari_ppn2v.pipeline.apply_stacks_request import StackDenoised
 from napari_ppn2v.pipeline.config import RunConfig
-from napari_ppn2v.pipeline.noise_sources import (
-    RANGE_MARGIN,
-    ROUGH_SIGNAL_SIDE,
-    WORTH_A_WARNING,
-)
 from napari_ppn2v.pipeline.provenance import software
 from napari_ppn2v.pipeline.stack_job import apply_to_stack
 from napari_ppn2v.pipeline.stack_request import StackRequest
@@ -44,8 +40,6 @@ if TYPE_CHECKING:
     import torch
 
     from napari_ppn2v.core.denoiser import Denoiser
-    from napari_ppn2v.core.frames import Frames
-    from napari_ppn2v.core.noise_models.base import NoiseModel
     from napari_ppn2v.events import Event
     from napari_ppn2v.pipeline.apply_stacks_request import (
         ApplyFilesRequest,
@@ -55,7 +49,6 @@ if TYPE_CHECKING:
     )
     from napari_ppn2v.stop import StopToken
 
-MOST_FRAMES_COMPARED = 16  # of each stack, spread evenly; they are read once more
 
 _OF_THIS_STACK = (BadAxes, BadData, BadFile, BadSetting)
 _DEVICE_WORDS = "Computing on: "
@@ -169,7 +162,7 @@ def _denoise_one(
     """Compare signal ranges, then denoise; None if stopped."""
     chosen, began = request.stacks[index], time.perf_counter()
     denoisers = request.denoisers(chosen)
-    yield from _warn_of_range(request.model, chosen, denoisers, stop)
+    yield from _compare_ranges(request.model, chosen, denoisers, stop)
     if stop.is_stopped:
         return None
     inference = replace(request.inference, estimate="auto")  # the denoisers know
@@ -189,71 +182,25 @@ def _denoise_one(
     return StackDenoised(index, result, denoisers, provenance)
 
 
-def _warn_of_range(
+def _compare_ranges(
     model: TrainedModel,
     chosen: ChosenStack,
     denoisers: Sequence[Denoiser],
     stop: StopToken,
 ) -> Generator[Event, None, None]:
-    """Say how much of a stack lies outside of the signals that a model knows."""
-    known = [
-        (channel, denoiser.noise_model)
-        for channel, denoiser in zip(chosen.channels, denoisers, strict=True)
-        if denoiser.noise_model is not None
-    ]
-    if not known:
-        return
+    """Warn of a stack that the model does not fit, before it is denoised."""
     began = time.perf_counter()
     yield StageStarted("coverage", 0)
-    for number, (channel, noise_model) in enumerate(known):
-        frames = _some_of(chosen.stack.frames(channel))
-        lows, highs, outside = [], [], 0
-        first, last = noise_model.signal_range
-        lowest, highest = _bounds(noise_model)
-        for index in range(len(frames)):
-            if stop.is_stopped:
-                return
-            # a local mean is signal enough: single observations spread far beyond
-            # the signals that they come from
-            rough = uniform_filter(frames.frame(index), ROUGH_SIGNAL_SIDE)
-            lows.append(float(rough.min()))
-            highs.append(float(rough.max()))
-            wrong = (rough < lowest) | (rough > highest)
-            outside += int(wrong.sum())
-            done = number * len(frames) + index + 1
-            yield StepDone("coverage", done, len(known) * len(frames))
-        share = outside / (len(frames) * frames.shape[0] * frames.shape[1])
-        if share < WORTH_A_WARNING:
-            continue
-        tag = f", channel {channel}," if len(chosen.channels) > 1 else ""
-        yield Notice(
-            f"“{chosen.stack.name}”{tag} reaches from {min(lows):.4g} to "
-            f"{max(highs):.4g} grey values, but the model “{model.name}” knows "
-            f"signals from {first:.4g} to {last:.4g}: {share:.1%} of the pixels lie "
-            "outside. There the result is a guess. Use a model of the same camera "
-            "settings and brightness, or train one on this image.",
-            is_warning=True,
+    for channel, denoiser in zip(chosen.channels, denoisers, strict=True):
+        tag = f", channel {channel}," if len(denoisers) > 1 else ""
+        yield from warn_of_foreign_signals(
+            f"“{model.name}”",
+            denoiser,
+            f"“{chosen.stack.name}”{tag}",
+            chosen.stack.frames(channel),
+            stop,
         )
     yield StageFinished("coverage", time.perf_counter() - began)
-
-
-def _bounds(noise_model: NoiseModel) -> tuple[float, float]:
-    """Return between which values local means tell of no signal beyond the range."""
-    import torch
-
-    low, high = noise_model.signal_range
-    margin = RANGE_MARGIN * (high - low)
-    ends = torch.tensor([low, high], dtype=torch.float32)
-    _, variances = noise_model.to("cpu").moments(ends)
-    # the mean of n² pixels keeps 1 / n of the noise of one
-    noise = (3 * variances.clamp(min=0).sqrt() / ROUGH_SIGNAL_SIDE).tolist()
-    return low - margin - noise[0], high + margin + noise[1]
-
-
-def _some_of(frames: Frames) -> Frames:
-    count = min(len(frames), MOST_FRAMES_COMPARED)
-    spread = np.linspace(0, len(frames) - 1, count).round().astype(int)
-    return frames.select([int(index) for index in spread])
 
 
 def _failed(chosen: ChosenStack, error: PPN2VError) -> str:
