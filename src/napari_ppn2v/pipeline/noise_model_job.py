@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from napari_ppn2v.core.pair_histogram import PairHistogram
     from napari_ppn2v.events import Event
     from napari_ppn2v.pipeline.config import RunConfig
+    from napari_ppn2v.pipeline.coverage import Coverage
     from napari_ppn2v.stop import StopToken
 
     Floats = Any
@@ -335,7 +336,7 @@ def _losses(model: NoiseModel, pairs: PairHistogram) -> Floats:
 class CoverageReport:
     """How much of an image a noise model covers."""
 
-    coverage: Any
+    coverage: Coverage
     is_stopped: bool = False
 
 
@@ -348,8 +349,11 @@ def check_coverage(
     ------
     BadAxes, BadData
     """
-    from napari_ppn2v.pipeline.coverage import signal_coverage
+    from napari_ppn2v.pipeline.coverage import KnownSignals, compare_signals
 
-    frames = observation.recording(channel)
-    yield StageStarted("reading", 0)
-    return CoverageReport(signal_coverage(frames, model), stop.is_stopped)
+    began, frames = time.perf_counter(), observation.recording(channel)
+    yield StageStarted("coverage", 0)
+    known = KnownSignals.of_noise_model(model)
+    coverage = yield from compare_signals(frames, known, stop)
+    yield StageFinished("coverage", time.perf_counter() - began)
+    return CoverageReport(coverage, stop.is_stopped)

@@ -415,7 +415,7 @@ class NoiseModelPanel(Dock):
 
         def done(report: Any) -> str:
             text = coverage_words(report.coverage, name)
-            is_poor = report.coverage.share_outside >= 0.001
+            is_poor = report.coverage.is_worth_a_warning
             message.show_message(text, "warning" if is_poor else "info")
             return ""
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from napari_ppn2v.core.noise_models.base import NoiseModel
     from napari_ppn2v.core.noise_models.curves import Slice
     from napari_ppn2v.core.noise_models.quality import RangeQuality, Verdict
     from napari_ppn2v.core.pair_histogram import PairHistogram
+    from napari_ppn2v.pipeline.coverage import Coverage
     from napari_ppn2v.pipeline.noise_model_job import Comparison
 
 _KINDS = {
@@ -18,16 +19,7 @@ _KINDS = {
     "tabulated": "table",
 }
 _DEGREES = ((0.05, "clearly better"), (0.005, "better"), (0.0, "slightly better"))
-_FEW_OUTSIDE = 0.001  # share of the pixels that no one need care about
 _EXCESS = {"poisson-gaussian": 1.0, "poisson-gamma": 2.0}
-
-
-class Covered(Protocol):
-    """The signals of an image, ADU, against those of a noise model."""
-
-    data_range: tuple[float, float]
-    model_range: tuple[float, float]
-    share_outside: float
 
 
 def kind_words(model: NoiseModel) -> str:
@@ -123,7 +115,7 @@ def _grey(value: float) -> str:
     return f"{value:,.1f}" if abs(value) < 1000 else f"{value:,.0f}"
 
 
-def coverage_words(coverage: Covered, image: str) -> str:
+def coverage_words(coverage: Coverage, image: str) -> str:
     """Say how much of an image lies outside of the signals of a model."""
     ends = [_grey(value) for value in (*coverage.data_range, *coverage.model_range)]
     share = coverage.share_outside
@@ -134,7 +126,7 @@ def coverage_words(coverage: Covered, image: str) -> str:
     if share <= 0:
         return f"All pixels lie within the model's signals: {ranges}"
     text = f"{_percent(share)} of the pixels lie outside of the model's signals: "
-    if share < _FEW_OUTSIDE:
+    if not coverage.is_worth_a_warning:
         return f"{text}{ranges}"
     return (
         f"{text}{ranges} There the noise model is extrapolated. Record a calibration "
