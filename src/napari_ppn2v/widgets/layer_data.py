@@ -13,6 +13,7 @@ from napari.layers import Image
 from napari_ppn2v.core.axes import AXES, AxisLayout, check_axes
 from napari_ppn2v.core.frames import as_frames
 from napari_ppn2v.errors import BadAxes, BadData
+from napari_ppn2v.session.script_text import ArraySource
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -49,6 +50,7 @@ class LayerData:
     path : file it was read from, "" if none
     sample : (plugin, key) of the sample it is, None if none
     notice : a sentence for the user, "" if there is nothing to say
+    is_multiscale : whether the layer holds several resolutions
     layer : the layer itself, only to find its place in the list
     """
 
@@ -71,6 +73,7 @@ class LayerData:
     path: str = ""
     sample: tuple[str, str] | None = None
     notice: str = ""
+    is_multiscale: bool = False
     layer: Any = field(default=None, repr=False)
 
     @property
@@ -156,6 +159,7 @@ def read_layer(layer: Layer) -> LayerData:
         path=str(source.path or ""),
         sample=tuple(source.sample) if source.sample else None,
         notice=notice,
+        is_multiscale=is_several,
         layer=layer,
     )
 
@@ -177,6 +181,19 @@ def describe(
         text = re.sub(r"channel 0 of (\d+)", r"\1 channels", text)
     return text + (
         " (guessed)" if known.is_guessed and len(known.layer_axes) > 2 else ""
+    )
+
+
+def array_source(data: LayerData) -> ArraySource:
+    """Say where the pixels of a layer come from, for a script that gets them again."""
+    return ArraySource(
+        axes=data.axes,
+        layer=data.name,
+        path=data.path,
+        sample=data.sample,
+        is_multiscale=data.is_multiscale,
+        shape=data.shape,
+        dtype=str(data.dtype),
     )
 
 

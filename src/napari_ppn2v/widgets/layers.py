@@ -16,7 +16,12 @@ from napari.utils.transforms import Affine
 
 from napari_ppn2v.core.axes import AxisLayout, check_axes
 from napari_ppn2v.errors import BadData
-from napari_ppn2v.widgets.layer_data import LayerData, describe, read_layer
+from napari_ppn2v.widgets.layer_data import (
+    LayerData,
+    array_source,
+    describe,
+    read_layer,
+)
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -27,6 +32,7 @@ __all__ = [
     "LayerData",
     "add_preview",
     "add_result",
+    "array_source",
     "describe",
     "read_layer",
     "rectangle_of",
