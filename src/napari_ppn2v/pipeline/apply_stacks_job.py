@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from napari_ppn2v.stop import StopToken
 
 
+MOST_WARNINGS = 3  # of files whose signals a model does not know, one by one
 _OF_THIS_STACK = (BadAxes, BadData, BadFile, BadSetting)
 _DEVICE_WORDS = "Computing on: "
 
@@ -253,14 +254,12 @@ def _counted_over_files(
     job: Generator[Event, None, ApplyReport],
 ) -> Generator[Event, None, ApplyReport]:
     """Count frames on from file to file, and name the device as other jobs do."""
-    done = total = 0
+    done = total = n_warnings = 0
     while True:
         try:
             event = next(job)
         except StopIteration as end:
             return end.value
-        if isinstance(event, PartStarted):  # its stages begin anew
-            done = 0
         if isinstance(event, StageStarted) and event.stage == "denoise":
             total = event.total
         if isinstance(event, FrameDenoised):
@@ -268,4 +267,15 @@ def _counted_over_files(
             done += 1
         if isinstance(event, Notice) and event.message.startswith(_DEVICE_WORDS):
             event = DeviceChosen(event.message.removeprefix(_DEVICE_WORDS).rstrip("."))
+        if isinstance(event, Notice) and event.is_warning and total == 0:
+            n_warnings += 1
+            if n_warnings > MOST_WARNINGS:
+                continue  # of hundreds of files, all alike
         yield event
+        is_compared = isinstance(event, StageFinished) and event.stage == "coverage"
+        if is_compared and n_warnings > MOST_WARNINGS:
+            more = n_warnings - MOST_WARNINGS
+            yield Notice(
+                f"The signals of {more} more file{'s' * (more > 1)} lie outside, too.",
+                is_warning=True,
+            )

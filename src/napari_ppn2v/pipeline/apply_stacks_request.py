@@ -10,7 +10,7 @@ from napari_ppn2v.errors import BadAxes, BadSetting
 from napari_ppn2v.events import Event
 from napari_ppn2v.files.zarr_reading import is_zarr
 from napari_ppn2v.pipeline.config import InferenceConfig
-from napari_ppn2v.pipeline.inputs import check_threads, find_images
+from napari_ppn2v.pipeline.inputs import check_threads, find_images, open_noisy
 from napari_ppn2v.pipeline.run_folder import RunFolder, without_suffix
 from napari_ppn2v.pipeline.stack_request import DTYPES, Stack
 
@@ -88,7 +88,9 @@ class ApplyStacksRequest:
         BadAxes  If the model has none for one of them.
         BadSetting  If one of them cannot give what is asked for.
         """
-        found = denoisers_for(self.model, chosen.channels, chosen.stack.name)
+        found = denoisers_for(
+            self.model, chosen.channels, chosen.n_channels, chosen.stack.name
+        )
         return tuple(settled(denoiser, self.inference) for denoiser in found)
 
     def check(self) -> None:
@@ -157,22 +159,26 @@ class ApplyFilesRequest:
         return (*files.results, *(files.posterior_std(r) for r in files.results))
 
     def check(self) -> None:
-        """Refuse what would fail later; folders are listed, no image is opened.
+        """Refuse what would fail later; only the first image is opened, and not read.
 
         Raises
         ------
-        BadFile, BadSetting
+        BadAxes, BadData, BadFile, BadSetting
         """
         _check_how(self.dtype, self.threads)
         for denoiser in self.model.denoisers:
             settled(denoiser, self.inference)
+        first = find_images(self.images)[:1]
+        (image,) = open_noisy(first, self.axes, self.channel, "")
+        count = channel_count(image.source.data, image.source.axes)
+        denoisers_for(self.model, image.channels, count, image.path.name)
         there = [path for path in self.results() if path.exists()]
         if there and not self.is_replacing:
             more = f" and {len(there) - 1} more" if len(there) > 1 else ""
             verb = "are" if len(there) > 1 else "is"
             raise BadSetting(
-                f"{there[0].name}{more} {verb} in {self.out} already. Tick “Replace "
-                "results that are there”, or choose another output folder."
+                f"{there[0].name}{more} {verb} in “{self.out.name}” already. Tick "
+                "“Replace results that are there”, or choose another output folder."
             )
 
 
@@ -221,9 +227,9 @@ def usual_channels(
 
 
 def denoisers_for(
-    model: TrainedModel, channels: Sequence[int], name: str
+    model: TrainedModel, channels: Sequence[int], n_channels: int, name: str
 ) -> tuple[Denoiser, ...]:
-    """Return the denoisers for some channels of an image.
+    """Return the denoisers for some of the `n_channels` channels of an image.
 
     A model of one channel may be applied to any one channel of an image.
 
@@ -233,9 +239,11 @@ def denoisers_for(
     """
     if len(channels) == 1 and len(model.denoisers) == 1:
         return model.denoisers
+    if n_channels == 1:
+        raise _mismatch(model, n_channels, name)
     known = dict(zip(model.channels, model.denoisers, strict=False))
     if len(model.denoisers) == 1 or any(channel not in known for channel in channels):
-        raise _mismatch(model, len(channels), name, chosen=tuple(channels))
+        raise _mismatch(model, n_channels, name, chosen=tuple(channels))
     return tuple(known[channel] for channel in channels)
 
 
@@ -291,12 +299,14 @@ def _mismatch(
         what = f"{len(chosen)} channels of “{name}” are chosen"
     else:
         what = f"“{name}” has {n_channels} channel{'s' * (n_channels != 1)}"
-    advice = "Choose a model that was trained on them."
-    if count == 1:
-        advice = "Choose one of its channels, or a model that was trained on them all."
-        if chosen is None:
-            advice = (
-                "Apply it to this image by itself, where one of its channels can be "
-                "chosen."
-            )
+    if n_channels == 1:
+        advice = "Choose a model of one channel."
+    elif count > 1:
+        advice = "Choose a model that was trained on the channels of this image."
+    elif chosen is None:
+        advice = (
+            "Apply it to this image by itself, where one of its channels can be chosen."
+        )
+    else:
+        advice = "Choose one of them, or a model that was trained on them all."
     return BadAxes(f"The model “{model.name}” is for {trained}, but {what}. {advice}")

@@ -30,6 +30,8 @@ _LINES = 2.4  # height of an entry, in lines of text
 class LayerChecklist(QWidget):
     """The image layers of a viewer, each with a box to check and what it is.
 
+    Previews and results are left out.
+
     What is checked stays so when layers are renamed, reordered, added or removed.
 
     Signals
@@ -111,7 +113,7 @@ class LayerChecklist(QWidget):
         self._layers = [
             layer
             for layer in self._viewer.layers
-            if isinstance(layer, Image) and not _is_preview(layer)
+            if isinstance(layer, Image) and not _is_ours(layer)
         ]
         self._data = []
         for layer in self._layers:
@@ -157,6 +159,6 @@ def _state(is_checked: bool) -> Qt.CheckState:
     return Qt.CheckState.Checked if is_checked else Qt.CheckState.Unchecked
 
 
-def _is_preview(layer: Layer) -> bool:
-    ours = layer.metadata.get("napari_ppn2v")
-    return isinstance(ours, dict) and bool(ours.get("is_preview"))
+def _is_ours(layer: Layer) -> bool:
+    """Whether a layer is a preview or a result, which nobody denoises once more."""
+    return "napari_ppn2v" in layer.metadata

@@ -139,7 +139,6 @@ class ModelSection(QWidget):
             title=f"Loading the model {names}",
             on_done=self._on_loaded,
             on_failed=self._on_failed,
-            is_quiet=True,
         )
 
     def disconnect_session(self) -> None:

@@ -26,7 +26,9 @@ from napari_ppn2v.widgets.sections.settings_section import DEVICES, MOST_THREADS
 if TYPE_CHECKING:
     from napari_ppn2v.pipeline.apply_stacks_request import TrainedModel
 
-_STD_HELP = "A further layer with the uncertainty of each pixel, in grey values."
+_STD_HELP = (
+    "A further layer or file with the uncertainty of each pixel, in grey values."
+)
 _ADVANCED = ("blind", "tile_size")
 
 

@@ -12,6 +12,7 @@ from napari_ppn2v.pipeline.apply_stacks_request import ChosenStack, usual_channe
 from napari_ppn2v.pipeline.stack_request import Stack
 from napari_ppn2v.widgets.apply_files import FilesSection
 from napari_ppn2v.widgets.apply_layers import LayerChecklist
+from napari_ppn2v.widgets.layers import LayerData, read_layer
 from napari_ppn2v.widgets.sections.image_section import ALL_CHANNELS, ImageSection
 
 if TYPE_CHECKING:
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from napari.layers import Image
 
     from napari_ppn2v.pipeline.apply_stacks_request import TrainedModel
-    from napari_ppn2v.widgets.layers import LayerData
 
 ONE, SEVERAL, FILES = "one layer", "several layers", "files"
 _LABELS = {ONE: "One layer", SEVERAL: "Several layers", FILES: "Files or a folder"}
@@ -96,8 +96,8 @@ class TargetSection(QWidget):
         BadAxes, BadData  If a layer does not fit the model or cannot be denoised.
         """
         if self.kind == ONE:
-            data = self.image.data
-            assert data is not None
+            # read anew: the layer may hold other pixels by now
+            data = read_layer(self.image.layer.value).with_axes(self.image.axes.text())
             channels = self.image.chosen_channels
             together = self.image.is_put_together
             return (_chosen(data, channels, together),), (data,)
