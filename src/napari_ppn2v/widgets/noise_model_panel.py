@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import fields as fields_of
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtWidgets import QCheckBox, QComboBox, QLabel, QWidget
 from superqt import QCollapsible
 
-from napari_ppn2v.core.noise_model_config import NoiseModelConfig
 from napari_ppn2v.errors import PPN2VError
 from napari_ppn2v.events import drain
 from napari_ppn2v.pipeline.noise_model_job import (
@@ -23,13 +20,13 @@ from napari_ppn2v.pipeline.noise_model_job import (
 from napari_ppn2v.session.session import NamedNoiseModel
 from napari_ppn2v.stop import StopToken
 from napari_ppn2v.widgets.dock import Dock
-from napari_ppn2v.widgets.forms.config_form import ConfigForm
 from napari_ppn2v.widgets.layer_choice import LayerChoice
 from napari_ppn2v.widgets.noise_model_checks import ComparisonCheck, CoverageCheck
 from napari_ppn2v.widgets.noise_model_choice import NoiseModelChoice, NoiseModelRef
 from napari_ppn2v.widgets.noise_model_mouse import MouseSignal
 from napari_ppn2v.widgets.noise_model_quality import QualityTable
 from napari_ppn2v.widgets.noise_model_saving import NoiseModelSaving
+from napari_ppn2v.widgets.noise_model_settings import NoiseModelSettings
 from napari_ppn2v.widgets.noise_model_source import NoiseModelSource, stack_of
 from napari_ppn2v.widgets.noise_model_view import NoiseModelView
 from napari_ppn2v.widgets.noise_model_words import (
@@ -52,20 +49,6 @@ if TYPE_CHECKING:
     from napari_ppn2v.session.state import RunState
     from napari_ppn2v.workers import Job
 
-_MAIN = ("kind", "n_components", "n_coefficients", "trim_percent")
-_BY_KIND = {
-    "n_components": ("auto", "gmm"),
-    "n_coefficients": ("auto", "gmm"),
-    "variance_floor": ("auto", "gmm"),
-    "likelihood_floor": ("auto", "gmm"),
-    "n_bins": ("auto", "histogram"),
-    "data_range": ("auto", "histogram"),
-    "is_plain_histogram": ("auto", "histogram"),
-    "offset": ("auto", "camera", "poisson-gaussian", "poisson-gamma"),
-    "read_noise": ("auto", "camera", "poisson-gaussian", "poisson-gamma"),
-}
-"""Kinds of noise model that a setting matters to."""
-
 
 class NoiseModelPanel(Dock):
     """The dock "Noise model (PPN2V)".
@@ -79,11 +62,7 @@ class NoiseModelPanel(Dock):
         super().__init__(napari_viewer)
         theme = str(self.viewer.theme)
         self.source = NoiseModelSource(self.viewer)
-        self.form = ConfigForm(NoiseModelConfig, fields=_MAIN)
-        others = [
-            item.name for item in fields_of(NoiseModelConfig) if item.name not in _MAIN
-        ]
-        self.advanced = ConfigForm(NoiseModelConfig, fields=others)
+        self.settings = NoiseModelSettings()
         self.fit_button = ExplainedButton("Fit the noise model")
         self.monitor = RunMonitor(self.session)
         self.models = NoiseModelChoice(self.session)
@@ -104,13 +83,11 @@ class NoiseModelPanel(Dock):
         self._traces: dict[str, tuple[dict[str, Any], float]] = {}
         self._lay_out()
         self._connect()
-        self._on_form()
         self._start_with_newest()
 
     # -- building ---------------------------------------------------------------------
 
     def _lay_out(self) -> None:
-        advanced = _section("Advanced settings", self.advanced)
         self.pairs_of.setToolTip(
             "<qt>Pixel pairs that the model is drawn over and judged by. Those of a "
             "new recording show whether a saved model still holds.</qt>"
@@ -127,7 +104,7 @@ class NoiseModelPanel(Dock):
             ("1 · Pixel pairs", (self.source,)),
             (
                 "2 · Noise model",
-                (self.form, advanced, self.fit_button, self.monitor),
+                (self.settings, self.fit_button, self.monitor),
             ),
             (
                 "3 · Look at it",
@@ -157,9 +134,7 @@ class NoiseModelPanel(Dock):
 
     def _connect(self) -> None:
         self.source.changed.connect(self._refresh)
-        for form in (self.form, self.advanced):
-            form.value_changed.connect(self._on_form)
-            form.error_changed.connect(self._refresh)
+        self.settings.changed.connect(self._refresh)
         self.fit_button.clicked.connect(self.fit)
         self.models.changed.connect(self._on_chosen)
         self.models.list.activated.connect(self._on_activated)
@@ -201,16 +176,6 @@ class NoiseModelPanel(Dock):
         self.denoised.reset_choices(event)
         self.coverage.layer.reset_choices(event)
 
-    def config(self) -> NoiseModelConfig:
-        """Return the settings as entered; raises BadSetting."""
-        others = self.advanced.value()
-        edited = {
-            item.name: getattr(others, item.name)
-            for item in fields_of(NoiseModelConfig)
-            if item.name not in _MAIN
-        }
-        return replace(self.form.value(), **edited)
-
     def request(self) -> NoiseModelRequest:
         """Return what would be fitted now.
 
@@ -218,7 +183,7 @@ class NoiseModelPanel(Dock):
         ------
         PPN2VError  If something does not fit.
         """
-        request = NoiseModelRequest(config=self.config(), **self.source.parts())
+        request = NoiseModelRequest(config=self.settings.value(), **self.source.parts())
         request.check()
         return request
 
@@ -459,17 +424,10 @@ class NoiseModelPanel(Dock):
 
     # -- small things -----------------------------------------------------------------
 
-    def _on_form(self, _: object = None) -> None:
-        kind = self.form.value().kind
-        for name, kinds in _BY_KIND.items():
-            form = self.form if name in _MAIN else self.advanced
-            form.set_shown(name, kind in kinds)
-        self._refresh()
-
     def _refresh(self, *_: object) -> None:
         """Say of each button why it cannot be pressed."""
         busy, shown = self.session.why_busy, self._shown is not None
-        error = self.form.error() or self.advanced.error()
+        error = self.settings.error()
         self.fit_button.set_reason(busy or self.source.missing() or error)
         nothing = "" if shown else "Fit a noise model first, or choose a saved one."
         self.comparison.button.set_reason(busy or nothing or self._why_not_compare())
