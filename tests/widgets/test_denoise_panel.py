@@ -503,10 +503,32 @@ def test_times_are_measured_for_the_image_chosen(make_napari_viewer, qtbot):
     panel.settings.set_config(small)
     viewer.layers.events.connect(panel.reset_choices)
     panel.choose_layer(viewer.add_image(scene()[1], name="cells"))
-    labels = panel.time._times
-    qtbot.waitUntil(lambda: "about" in labels["fast"].text(), timeout=SECONDS)
-    assert "about" in labels["thorough"].text()
+    qtbot.waitUntil(lambda: "about" in panel.time.text_of("fast"), timeout=SECONDS)
+    assert "about" in panel.time.text_of("thorough")
     assert not panel.session.is_busy
+
+
+def test_what_was_done_can_be_copied_as_a_script_that_runs(
+    dock, qtbot, monkeypatch, tmp_path
+):
+    from qtpy.QtWidgets import QApplication
+
+    viewer, panel = dock(20)
+    noisy = scene()[1]
+    panel.choose_layer(viewer.add_image(noisy, name="cells"))
+    panel.image.frames.set_text("0-1")
+    press(panel.start)
+    qtbot.waitUntil(is_over(panel), timeout=SECONDS)
+    QApplication.clipboard().clear()
+    press(panel.denoising.followups.script)
+    script = QApplication.clipboard().text()
+    assert "training_frames" in script
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("napari.current_viewer", lambda: viewer)
+    names = {}
+    exec(compile(script, "copied.py", "exec"), names)
+    result = next(layer for layer in viewer.layers if "denoised" in layer.name)
+    np.testing.assert_array_equal(names["image"], result.data)
 
 
 def test_a_parent_change_without_a_dock_is_no_close(dock):

@@ -231,7 +231,15 @@ class DenoisePanel(Dock):
         assert data is not None
         expected = self._expected(self.time.preset)
         self.estimates.cancel()
-        self.denoising.start(Order(request, data, self.noise.saved_model, expected))
+        recording = self.noise.recording_layer
+        order = Order(
+            request=request,
+            data=data,
+            recording=None if recording is None else read_layer(recording),
+            saved=self.noise.saved_model,
+            expected=expected,
+        )
+        self.denoising.start(order)
         self.run = self.denoising.run
 
     def _on_state(self, state: RunState) -> None:

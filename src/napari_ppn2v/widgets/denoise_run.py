@@ -17,6 +17,7 @@ from napari_ppn2v.pipeline.memory_checkpoints import MemoryCheckpoints
 from napari_ppn2v.pipeline.preview import Preview
 from napari_ppn2v.session.session import NamedDenoiser, NamedNoiseModel
 from napari_ppn2v.session.state import Status
+from napari_ppn2v.widgets.layers import array_source
 from napari_ppn2v.widgets.plots import LossPlot
 from napari_ppn2v.widgets.preview_layer import PreviewControl
 from napari_ppn2v.widgets.result_layers import add_results, estimate_words
@@ -25,7 +26,7 @@ from napari_ppn2v.widgets.run_monitor import RunMonitor
 from napari_ppn2v.workers import launch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Mapping
+    from collections.abc import Callable, Generator, Mapping, Sequence
 
     from napari.components import ViewerModel
 
@@ -55,14 +56,38 @@ class Order:
     ----------
     request : with the pixels of the moment when the button was pressed
     data : the layer as it was then
+    recording : layer of the calibration recording, None for none
     saved : noise model to load before the run, None for none
     expected : seconds of each stage, empty where they are not known
     """
 
     request: StackRequest
     data: LayerData
+    recording: LayerData | None
     saved: NoiseModelRef | None
     expected: Mapping[str, float]
+
+    def script(self, notes: Sequence[str] = ()) -> str:
+        """Return a Python script that does exactly this.
+
+        Parameters
+        ----------
+        notes : sentences for its beginning
+        """
+        from napari_ppn2v.session.script import python_script
+
+        request, path = self.request, ""
+        if self.saved is not None and request.config.method != "n2v":
+            request = replace(request, noise_model=self.saved.model)
+            path = str(self.saved.path or "")
+        recordings = () if self.recording is None else (array_source(self.recording),)
+        return python_script(
+            request,
+            array_source(self.data),
+            calibration=recordings if request.calibration else (),
+            noise_model=path,
+            notes=notes,
+        )
 
     @property
     def title(self) -> str:
@@ -87,6 +112,7 @@ class DenoiseRun(QWidget):
         self.order: Order | None = None
         self._kept: dict[int, MemoryCheckpoints] = {}
         self._pairs: list[PairHistogram] = []
+        self._n_longer = 0
         self._view: NoiseModelView | None = None
         self._lay_out()
         self._connect()
@@ -121,7 +147,7 @@ class DenoiseRun(QWidget):
 
     def start(self, order: Order) -> None:
         """Begin a run; raises Busy where another one goes on."""
-        self.order, self.report = order, None
+        self.order, self.report, self._n_longer = order, None, 0
         self._kept = defaultdict(MemoryCheckpoints)
         self.go_on()
 
@@ -163,6 +189,7 @@ class DenoiseRun(QWidget):
             return train_stack_longer(report, stop, preview=preview)
 
         self._launch(job, f"Training {self._ordered().title} longer", [])
+        self._n_longer += 1
 
     def _ordered(self) -> Order:
         assert self.order is not None
@@ -321,14 +348,20 @@ class DenoiseRun(QWidget):
 
     def script(self) -> str:
         """Return a Python script of exactly what was done."""
-        from napari_ppn2v.widgets.script_export import script_of
-
-        return script_of(self._ordered(), self._reported())
+        notes = []
+        if self._n_longer:
+            times = "once" if self._n_longer == 1 else f"{self._n_longer} times"
+            notes.append(f"In the viewer, the model was trained longer {times}.")
+        return self._ordered().script(notes)
 
     def _copy_script(self) -> None:
         clipboard = QApplication.clipboard()
         if clipboard is not None:
-            clipboard.setText(self.script())
+            try:
+                clipboard.setText(self.script())
+            except PPN2VError as error:
+                show_error(str(error))
+                return
             show_info("The Python script is on the clipboard.")
 
 

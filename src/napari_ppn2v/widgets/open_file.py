@@ -62,4 +62,5 @@ def as_dask(data: Any) -> Any:
 
     shape = tuple(int(size) for size in data.shape)
     chunks = tuple(1 if n < len(shape) - 2 else size for n, size in enumerate(shape))
-    return da.from_array(data, chunks=chunks, asarray=True, fancy=False)
+    lazy: Any = da
+    return lazy.from_array(data, chunks=chunks, asarray=True, fancy=False)

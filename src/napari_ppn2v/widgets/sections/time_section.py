@@ -61,6 +61,14 @@ class TimeSection(QWidget):
         """Choose a preset, as the user would."""
         self._buttons[preset].setChecked(True)
 
+    def button_of(self, preset: str) -> QRadioButton:
+        """Return the button of a preset."""
+        return self._buttons[preset]
+
+    def text_of(self, preset: str) -> str:
+        """Return what is said about the time of a preset."""
+        return self._times[preset].text()
+
     def show_unknown(self) -> None:
         """Show no times: no image is chosen."""
         self._show({})
