@@ -274,3 +274,17 @@ def test_a_stop_leaves_whole_files_only(folder, model, tmp_path):
     assert [path.name for path in (tmp_path / "out").iterdir()] == [
         "field0_denoised.ome.tif"
     ]
+
+
+def test_warnings_of_many_files_are_summed_up(sample, model, tmp_path):
+    bright = sample.observation[:1, :32, :32] * 9
+    for number in range(5):
+        tifffile.imwrite(tmp_path / f"{number}.tif", bright, metadata={"axes": "TYX"})
+    request = ApplyFilesRequest(
+        model=model, images=(tmp_path / "*.tif",), out=tmp_path / "out"
+    )
+    events, report = collect(apply_model_to_files(request, StopToken()))
+    told = warnings_of(events)
+    assert len(report.results) == 5
+    assert [text.partition(" ")[0] for text in told[:3]] == ["0.tif", "1.tif", "2.tif"]
+    assert told[3:] == ["The signals of 2 more files lie outside, too."]
