@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from napari.components import ViewerModel
 from qtpy.QtWidgets import QDockWidget
 
 from napari_ppn2v.core.noise_model_config import NoiseModelConfig
@@ -25,14 +26,16 @@ from napari_ppn2v.widgets.noise_model_source import CALIBRATION, ESTIMATE, PAIRS
 from tests.widgets import noise_models
 
 LONGEST = 60_000  # milliseconds, on a busy machine
+ONE = {"n_components": 1, "n_coefficients": 1}  # Gaussian of fixed width
 
 
 @pytest.fixture
-def panel(make_napari_viewer):
-    viewer = make_napari_viewer()
+def panel(qtbot):
+    """The dock beside a viewer without a window, which is made in no time."""
+    viewer = ViewerModel()
     viewer.add_image(noise_models.recording(), name="diaphragm")
     made = NoiseModelPanel(viewer)
-    viewer.window.add_dock_widget(made, name="Noise model (PPN2V)")
+    qtbot.addWidget(made, before_close_func=NoiseModelPanel.close_down)
     made.reset_choices()
     made.settings.set_value(NoiseModelConfig(kind="gmm", n_components=2))
     return made
@@ -111,8 +114,9 @@ def test_the_same_layer_cannot_be_its_own_clean_version(panel):
     assert "another layer" in panel.fit_button.reason()
 
 
-def test_without_layers_the_button_says_why(make_napari_viewer):
-    panel = NoiseModelPanel(make_napari_viewer())
+def test_without_layers_the_button_says_why(qtbot):
+    panel = NoiseModelPanel(ViewerModel())
+    qtbot.addWidget(panel)
     assert "Open an image" in panel.fit_button.reason()
     assert not panel.fit_button.button.isEnabled()
     panel.close_down()
@@ -182,7 +186,7 @@ def test_a_fit_of_another_dock_is_watched_live(panel, qtbot):
 
 
 def test_two_models_are_compared_on_held_out_pixels(panel, wait):
-    add_fitted(panel, "one Gaussian of fixed width", "gmm", n_coefficients=1)
+    add_fitted(panel, "one Gaussian of fixed width", "gmm", **ONE)
     add_fitted(panel, "camera", "camera")
     panel.models.choose("camera")
     panel.comparison.models.choose("one Gaussian of fixed width")
@@ -387,7 +391,12 @@ def test_the_theme_of_the_viewer_is_followed(panel):
     assert panel.view.slice.backgroundBrush().color().name() != before
 
 
-def test_closing_the_dock_stops_its_fit(panel, qtbot):
+def test_closing_the_dock_stops_its_fit(make_napari_viewer, qtbot):
+    viewer = make_napari_viewer()
+    viewer.add_image(noise_models.recording(), name="diaphragm")
+    panel = NoiseModelPanel(viewer)
+    viewer.window.add_dock_widget(panel, name="Noise model (PPN2V)")
+    panel.reset_choices()
     panel.settings.set_value(NoiseModelConfig(kind="auto"))
     panel.fit()
     run = panel.run

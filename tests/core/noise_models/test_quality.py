@@ -27,7 +27,7 @@ MODELS = {"scmos": PoissonGaussianModel, "emccd": PoissonGammaModel}
 
 
 @cache
-def pairs_of(camera, electrons, n_repeats=100):
+def pairs_of(camera, electrons, n_repeats=60):
     calibration = simulate_calibration(
         camera, n_repeats=n_repeats, size=96, peak_electrons=electrons, seed=1
     )
@@ -78,7 +78,7 @@ UNCLIPPED = [name for name in ALL if name != "8 bit"]  # may be stretched and mo
 
 
 @pytest.mark.parametrize(("camera", "electrons"), ALL.values(), ids=ALL)
-@pytest.mark.parametrize("n_repeats", [10, 100])
+@pytest.mark.parametrize("n_repeats", [10, 60])
 def test_a_true_model_is_good_everywhere(camera, electrons, n_repeats):
     pairs = pairs_of(camera, electrons, n_repeats)
     ranges = fit_quality(true_model(camera, pairs), pairs)
