@@ -212,7 +212,8 @@ def denoise(robot: Robot, model_file: Path) -> Steps:
     """Denoise the sample with the noise model estimated from it."""
     yield from robot.menu("Plugins", PLUGIN, "Denoise (PPN2V)")
     panel = yield from _dock(robot, "DenoisePanel")
-    yield from robot.choose(panel.image.layer.findChild(QComboBox), "EMCCD recording")
+    layers = panel.image.layer.choice.findChild(QComboBox)
+    yield from robot.choose(layers, "EMCCD recording")
     times = [panel.time.text_of(name) for name in ("fast", "thorough")]
     yield (
         lambda: all("about" in panel.time.text_of(n) for n in ("fast", "thorough")),

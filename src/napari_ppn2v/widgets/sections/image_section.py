@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import (
     QComboBox,
-    QFileDialog,
     QFormLayout,
-    QHBoxLayout,
     QLineEdit,
-    QPushButton,
     QVBoxLayout,
     QWidget,
 )
 from superqt import QCollapsible
 
-from napari_ppn2v.errors import BadSetting, PPN2VError
+from napari_ppn2v.errors import PPN2VError
 from napari_ppn2v.pipeline.stack_request import Stack
-from napari_ppn2v.widgets.layer_choice import LayerChoice
+from napari_ppn2v.widgets.layer_or_file import LayerOrFile
 from napari_ppn2v.widgets.layers import (
     LayerData,
     describe,
@@ -28,7 +24,6 @@ from napari_ppn2v.widgets.layers import (
     rectangle_of,
     visible_region,
 )
-from napari_ppn2v.widgets.open_file import FILES, add_file
 from napari_ppn2v.widgets.parts import FrameRangeEdit, MessageLine, WrappedLabel
 
 if TYPE_CHECKING:
@@ -59,12 +54,7 @@ class ImageSection(QWidget):
         self._viewer = viewer
         self._data: LayerData | None = None
         self._error = ""
-        self.layer = LayerChoice(viewer)
-        self.open_button = QPushButton("Open file…")
-        self.open_button.setToolTip(
-            "<qt>Add a TIFF, OME-TIFF, Zarr or .npy file as a layer that is read piece "
-            "by piece, however large it is.</qt>"
-        )
+        self.layer = LayerOrFile(viewer)
         self.axes = QLineEdit()
         self.axes.setMaxLength(5)
         self.axes.setToolTip(_AXES_HELP)
@@ -80,9 +70,6 @@ class ImageSection(QWidget):
         self._on_layer()
 
     def _lay_out(self) -> None:
-        row = QHBoxLayout()
-        row.addWidget(self.layer, stretch=1)
-        row.addWidget(self.open_button)
         self._form = QFormLayout()
         self._form.addRow("Axes", self.axes)
         self._form.addRow("Channel", self.channels)
@@ -95,15 +82,14 @@ class ImageSection(QWidget):
         self.part.addWidget(training)
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
-        column.addLayout(row)
+        column.addWidget(self.layer)
         column.addWidget(self.understood)
         column.addWidget(self.problem)
         column.addLayout(self._form)
         column.addWidget(self.part)
 
     def _connect(self) -> None:
-        self.layer.changed.connect(lambda *_: self._on_layer())
-        self.open_button.clicked.connect(self._ask)
+        self.layer.changed.connect(self._on_layer)
         self.axes.textEdited.connect(lambda _: self._on_axes())
         self.channels.currentIndexChanged.connect(lambda _: self._on_choice())
         self.frames.edit.textChanged.connect(lambda _: self._on_choice())
@@ -236,18 +222,3 @@ class ImageSection(QWidget):
         self.region.addItems(names)
         self.region.setCurrentIndex(names.index(before) if before in names else 0)
         self.region.blockSignals(False)
-
-    def _ask(self) -> None:
-        chosen, _ = QFileDialog.getOpenFileName(self, "Open an image", "", FILES)
-        if chosen:
-            self.open_path(Path(chosen))
-
-    def open_path(self, path: Path) -> None:
-        """Add a file as a layer and choose it; what is wrong with it is shown."""
-        try:
-            layer = add_file(self._viewer, path)
-        except (PPN2VError, BadSetting) as error:
-            self.problem.show_error(str(error))
-            return
-        self.reset_choices()
-        self.choose(layer)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QComboBox, QStackedWidget, QVBoxLayout, QWidget
 
-from napari_ppn2v.widgets.layer_choice import LayerChoice
+from napari_ppn2v.widgets.layer_or_file import LayerOrFile
 from napari_ppn2v.widgets.noise_model_choice import NoiseModelChoice, NoiseModelRef
 from napari_ppn2v.widgets.parts import WrappedLabel
 
@@ -54,7 +54,7 @@ class NoiseSection(QWidget):
         self.kinds.setAccessibleName("Where the noise model comes from")
         for kind, label in _LABELS.items():
             self.kinds.addItem(label, kind)
-        self.recording = LayerChoice(viewer)
+        self.recording = LayerOrFile(viewer)
         self.saved = NoiseModelChoice(session)
         self._help = WrappedLabel()
         self._stack = QStackedWidget()
@@ -65,7 +65,7 @@ class NoiseSection(QWidget):
         for part in (self.kinds, self._stack, self._help):
             column.addWidget(part)
         self.kinds.currentIndexChanged.connect(self._on_kind)
-        self.recording.changed.connect(lambda *_: self.changed.emit())
+        self.recording.changed.connect(self.changed)
         self.saved.changed.connect(self.changed)
         self._on_kind()
 
