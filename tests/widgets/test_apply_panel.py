@@ -401,6 +401,19 @@ def test_the_dock_fits_a_small_screen_and_scrolls(ready):
     assert panel.minimumWidth() <= 360
 
 
+def test_the_dock_scrolls_to_the_stop_button_when_a_run_begins(ready, qtbot):
+    viewer, panel = ready()
+    panel.choose_layer(viewer.add_image(np.tile(cells(1), (40, 4, 4)), name="large"))
+    panel.resize(panel.minimumWidth(), 400)
+    panel.show()
+    press(panel.start)
+    assert panel.monitor.stop_button.visibleRegion().isEmpty()
+    qtbot.waitUntil(lambda: not panel.monitor.stop_button.visibleRegion().isEmpty())
+    press(panel.monitor.stop_button)
+    wait(qtbot, panel)
+    assert panel.session.state.message == "Stopped; there is no result."
+
+
 def test_the_tab_key_goes_through_the_dock_from_top_to_bottom(ready):
     _, panel = ready()
     panel.show()

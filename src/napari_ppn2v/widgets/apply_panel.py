@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QLabel
 
 from napari_ppn2v.errors import PPN2VError
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from napari_ppn2v.stop import StopToken
     from napari_ppn2v.widgets.layers import LayerData
 
+_SETTLED_MS = 50  # after which the monitor has its place in the dock
 _STAGES = [("coverage", 0), ("denoise", 0)]
 
 
@@ -54,6 +56,7 @@ class ApplyPanel(Dock):
         self.start = ExplainedButton("Apply")
         self.monitor = RunMonitor(self.session)
         self._sources: tuple[LayerData, ...] = ()
+        self._scroller = QTimer(self)
         self._lay_out()
         self._connect()
         self._on_model()
@@ -81,6 +84,9 @@ class ApplyPanel(Dock):
         self.options.changed.connect(self._on_changed)
         self.start.clicked.connect(self._on_start)
         self.session.state_changed.connect(self._on_state)
+        self._scroller.setSingleShot(True)
+        self._scroller.setInterval(_SETTLED_MS)
+        self._scroller.timeout.connect(self._show_monitor)
 
     def close_down(self) -> None:
         """Stop the run and listen no more."""
@@ -192,6 +198,7 @@ class ApplyPanel(Dock):
             self._begin_files(request)
         else:
             self._begin_stacks(request)
+        self._scroller.start()
 
     def _begin_stacks(self, request: ApplyStacksRequest) -> None:
         def job(stop: StopToken) -> Generator[Event, None, AppliedReport]:
@@ -223,6 +230,10 @@ class ApplyPanel(Dock):
             planned=_STAGES[1:],
             on_done=lambda report: _files_words(report, request),
         )
+
+    def _show_monitor(self) -> None:
+        """Scroll to progress and Stop, which may lie below what is seen."""
+        self.scroll_area.ensureWidgetVisible(self.monitor)
 
     def _on_event(self, event: Event) -> None:
         """Show each result as soon as it is there."""
