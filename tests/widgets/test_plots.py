@@ -223,6 +223,7 @@ def test_each_model_tried_has_its_line_of_likelihoods(qtbot):
     )
     assert plot._held_out.isVisible()
     assert plot._held_out.value() == 3.35
+    assert "held-out pixels: 3.3500" in plot.plotItem.titleLabel.text
     plot.draw({})
     assert not plot._lines
 

@@ -9,7 +9,7 @@ import numpy as np
 # isort: split
 import pyqtgraph as pg
 
-from napari_ppn2v.widgets.plots.base import Key, Plot
+from napari_ppn2v.widgets.plots.base import LINE, Key, Plot
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -37,13 +37,7 @@ class NllPlot(Plot):
         )
         self.getAxis("bottom").setLogMode(x=True, y=False)
         self._lines: dict[str, Any] = {}
-        self._named: tuple[str, ...] = ()
-        self._held_out = pg.InfiniteLine(
-            angle=0,
-            movable=False,
-            label="",
-            labelOpts={"position": 0.35, "anchors": [(0.5, 1), (0.5, 1)]},
-        )
+        self._held_out = pg.InfiniteLine(angle=0, movable=False)
         self._held_out.hide()
         self.addItem(self._held_out)
         self._recolour()
@@ -68,13 +62,10 @@ class NllPlot(Plot):
             self._lines[name].setData(
                 np.log10(np.maximum(points[:, 0], 1)), points[:, 1]
             )
-        if tuple(self._lines) != self._named:
-            self._named = tuple(self._lines)
-            self._recolour_lines()
         self._held_out.setVisible(held_out_nll is not None)
         if held_out_nll is not None:
             self._held_out.setValue(held_out_nll)
-            self._held_out.label.setFormat(f"held-out pixels: {held_out_nll:.4f}")
+        self._recolour_lines()
         self._set_ranges(held_out_nll)
 
     def _set_ranges(self, held_out_nll: float | None) -> None:
@@ -94,7 +85,6 @@ class NllPlot(Plot):
         super()._recolour()
         self._recolour_lines()
         self._held_out.setPen(self._pen(self.colours.ink, 1))
-        self._held_out.label.setColor(self.colours.ink)
 
     def _recolour_lines(self) -> None:
         series, key = self.colours.series, []
@@ -105,6 +95,9 @@ class NllPlot(Plot):
             line.setSymbolBrush(colour)
             line.setSymbolPen(None)
             key.append(Key(_SIGNS[place % len(_SIGNS)], colour, _short(name)))
+        if self._held_out.isVisible():
+            words = f"chosen, on held-out pixels: {self._held_out.value():.4f}"
+            key.append(Key(LINE, "ink", words))
         self._set_key(*key)
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 _DECADES = 5  # shown on the logarithmic scale
 _LINEAR = "share per grey value"
-_LOGARITHMIC = "share per grey value (log)"
+_LOGARITHMIC = "share (logarithmic)"
 
 
 class SlicePlot(Plot):
