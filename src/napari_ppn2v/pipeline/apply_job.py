@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from napari_ppn2v.core.denoiser import Denoiser  # noqa: TC001 - documented field
@@ -11,6 +11,7 @@ from napari_ppn2v.core.devices import choose_device, describe_device, threads
 from napari_ppn2v.errors import BadFile, BadSetting
 from napari_ppn2v.events import Notice, StageFinished, StageStarted
 from napari_ppn2v.files.model_file import MODEL_SUFFIX, load_model
+from napari_ppn2v.pipeline.apply_stacks_request import settled
 from napari_ppn2v.pipeline.coverage import KnownSignals, compare_signals
 from napari_ppn2v.pipeline.inputs import (
     OpenedImage,
@@ -214,24 +215,7 @@ def model_files(path: Path, channels: tuple[int, ...]) -> dict[int, Path]:
 def _denoiser(request: ApplyRequest, channel: int) -> Denoiser:
     """Load the model of a channel and settle what it shall estimate."""
     denoiser = load_model(model_files(request.model, (channel,))[channel])
-    wanted = request.inference
-    if wanted.estimate != "auto":
-        denoiser.require(wanted.estimate)
-        denoiser = replace(
-            denoiser,
-            estimate=wanted.estimate,
-            reason=f"{wanted.estimate}, as asked for",
-        )
-    if wanted.blind != "auto":
-        how = "blind" if wanted.blind == "yes" else "in one pass"
-        denoiser = replace(
-            denoiser,
-            is_blind=wanted.blind == "yes",
-            reason=f"{denoiser.estimate} {how}, as asked for",
-        )
-    if wanted.posterior_std:
-        denoiser.require_posterior_std()
-    return denoiser
+    return settled(denoiser, request.inference)
 
 
 def _outputs(request: ApplyRequest, images: tuple[OpenedImage, ...]) -> RunFolder:
