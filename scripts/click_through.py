@@ -249,6 +249,8 @@ def look_at_noise_model(robot: Robot) -> Steps:
     panel = yield from _dock(robot, "NoiseModelPanel")
     view = panel.view
     yield (lambda: view.cursor_signal is not None, SHORT, "the noise model to be shown")
+    yield 1.0  # its texts make room
+    yield from robot.reach(view.slice)
     yield from robot.reach(view.heat_map)
     before = view.cursor_signal
     box = view.heat_map.getViewBox()

@@ -448,9 +448,21 @@ def test_a_second_dock_of_the_same_viewer_waits_for_the_first(dock, qtbot):
     panel.choose_layer(layer)
     press(panel.start)
     assert "goes on" in other.start.reason()
-    panel.run.stop()
+    assert other.denoising.monitor.isVisibleTo(other)
+    other.denoising.monitor.stop_button.click()  # any dock can stop it
     qtbot.waitUntil(is_over(panel), timeout=SECONDS)
+    assert other.start.reason() == ""
+    assert panel.denoising.followups.isVisibleTo(panel)
+    assert not other.denoising.monitor.isVisibleTo(other)
     other.close_down()
+
+
+def test_our_docks_lie_over_each_other_as_tabs(dock, qtbot):
+    viewer, panel = dock()
+    second = DenoisePanel(viewer)
+    docked = viewer.window.add_dock_widget(second, name="second")
+    window = viewer.window._qt_window
+    qtbot.waitUntil(lambda: panel.parent() in window.tabifiedDockWidgets(docked))
 
 
 def test_the_preview_switches_between_prior_mean_and_mmse(dock, qtbot):

@@ -54,7 +54,7 @@ class ApplyPanel(Dock):
         self.target = TargetSection(self.viewer)
         self.options = OptionsSection()
         self.start = ExplainedButton("Apply")
-        self.monitor = RunMonitor(self.session)
+        self.monitor = RunMonitor(self.session, self)
         self._sources: tuple[LayerData, ...] = ()
         self._scroller = QTimer(self)
         self._lay_out()

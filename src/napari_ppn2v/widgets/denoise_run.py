@@ -101,13 +101,13 @@ class DenoiseRun(QWidget):
     def __init__(self, viewer: ViewerModel, session: Session) -> None:
         super().__init__()
         self._viewer, self._session = viewer, session
-        self.monitor = RunMonitor(session)
         self.preview = PreviewControl(viewer)
         self.losses = LossPlot(theme=viewer.theme)
         self.noise_plots = QCollapsible("Noise model")
         self.noise_plots.setDuration(0)
         self.followups = RunActions()
         self.run: Run | None = None
+        self.monitor = RunMonitor(session, self)
         self.report: StackReport | None = None
         self.order: Order | None = None
         self._kept: dict[int, MemoryCheckpoints] = {}

@@ -4,8 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import QEvent, QSize, Qt
-from qtpy.QtWidgets import QApplication, QFrame, QScrollArea, QVBoxLayout, QWidget
+from qtpy.QtCore import QEvent, QSize, Qt, QTimer
+from qtpy.QtWidgets import (
+    QApplication,
+    QDockWidget,
+    QFrame,
+    QMainWindow,
+    QScrollArea,
+    QVBoxLayout,
+    QWidget,
+)
 
 from napari_ppn2v.session.session import session_of
 
@@ -67,10 +75,33 @@ class Dock(QWidget):
 
     def event(self, event: QEvent | None) -> bool:
         """Notice that the dock was closed: napari then takes the widget out of it."""
-        is_parent = event is not None and event.type() == QEvent.Type.ParentChange
-        if is_parent and self.parent() is None:
-            self.close_down()
+        if event is not None and event.type() == QEvent.Type.ParentChange:
+            if self.parent() is None:
+                self.close_down()
+            else:
+                QTimer.singleShot(0, self._join_others)
         return bool(super().event(event))
+
+    def _join_others(self) -> None:
+        """Lie over our other docks as a tab, not below them in half of the height."""
+        own = self.parent()
+        window = own.parent() if isinstance(own, QDockWidget) else None
+        if not isinstance(own, QDockWidget) or not isinstance(window, QMainWindow):
+            return
+        others = [
+            dock
+            for dock in window.findChildren(QDockWidget)
+            if dock is not own and dock.findChild(Dock) is not None
+        ]
+        area = window.dockWidgetArea(own)
+        beside = [
+            dock
+            for dock in others
+            if not dock.isFloating() and window.dockWidgetArea(dock) == area
+        ]
+        if beside and own not in window.tabifiedDockWidgets(beside[0]):
+            window.tabifyDockWidget(beside[0], own)
+            own.raise_()
 
     def close_down(self) -> None:
         """End what goes on, and what listens; nothing trains after its dock."""

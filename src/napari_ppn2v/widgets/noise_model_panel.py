@@ -64,7 +64,7 @@ class NoiseModelPanel(Dock):
         self.source = NoiseModelSource(self.viewer)
         self.settings = NoiseModelSettings()
         self.fit_button = ExplainedButton("Fit the noise model")
-        self.monitor = RunMonitor(self.session)
+        self.monitor = RunMonitor(self.session, self)
         self.models = NoiseModelChoice(self.session)
         self.pairs_of = QComboBox()
         self.message = MessageLine()

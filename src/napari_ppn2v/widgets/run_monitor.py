@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from qtpy.QtCore import Qt, QTimer
 from qtpy.QtWidgets import (
@@ -21,7 +21,7 @@ from napari_ppn2v.widgets.parts import ElidedLabel, MessageLine, WrappedLabel
 from napari_ppn2v.widgets.stage_words import clock_words, duration_words, stage_words
 
 if TYPE_CHECKING:
-    from napari_ppn2v.session.session import Session
+    from napari_ppn2v.session.session import Controls, Session
     from napari_ppn2v.session.state import Stage
 
 REFRESH_MS = 500  # of the clock, between events
@@ -37,15 +37,30 @@ _STATUS_WORDS = {
 }
 
 
+class HasRun(Protocol):
+    """A dock, or a part of it, that begins runs."""
+
+    @property
+    def run(self) -> Controls | None:
+        """The run that it began last."""
+        ...
+
+
 class RunMonitor(QWidget):
     """Shows the run of a session, whichever dock began it, and can end it.
 
-    Hidden until there is a run.
+    Hidden until there is a run. What became of a run is shown by its own dock alone.
+
+    Parameters
+    ----------
+    owner : whose attribute `run` is the run of this dock
     """
 
-    def __init__(self, session: Session, parent: QWidget | None = None) -> None:
+    def __init__(
+        self, session: Session, owner: HasRun, parent: QWidget | None = None
+    ) -> None:
         super().__init__(parent)
-        self._session = session
+        self._session, self._owner = session, owner
         self._state = RunState()
         self._title = ElidedLabel()
         font = self._title.font()
@@ -100,7 +115,9 @@ class RunMonitor(QWidget):
     def show_state(self, state: RunState) -> None:
         """Show a state."""
         before, self._state = self._state, state
-        self.setVisible(state.status is not Status.IDLE)
+        run = self._session.run
+        is_own = run is not None and run is self._owner.run
+        self.setVisible(state.status.is_busy or is_own)
         part = f" · {state.part} ({state.part_index + 1} of {state.n_parts})"
         self._title.setText(state.title + (part if state.part else ""))
         self._bar.setValue(1000 if _is_over(state) else round(1000 * state.share))
