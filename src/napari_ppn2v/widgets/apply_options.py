@@ -14,13 +14,13 @@ from qtpy.QtWidgets import (
     QVBoxLayout,
     QWidget,
 )
-from superqt import QCollapsible
 
 from napari_ppn2v.errors import BadSetting
 from napari_ppn2v.pipeline.apply_stacks_request import settled
 from napari_ppn2v.pipeline.config import InferenceConfig
 from napari_ppn2v.widgets.apply_words import ESTIMATES
 from napari_ppn2v.widgets.forms.config_form import ConfigForm
+from napari_ppn2v.widgets.section import Section
 from napari_ppn2v.widgets.sections.settings_section import DEVICES, MOST_THREADS
 
 if TYPE_CHECKING:
@@ -54,8 +54,7 @@ class OptionsSection(QWidget):
         self.keeps_dtype = QCheckBox("keep the image's number type")
         self.device, self.threads = QComboBox(), QSpinBox()
         self.form = ConfigForm(InferenceConfig, fields=_ADVANCED)
-        self.advanced = QCollapsible("Advanced")
-        self.advanced.setDuration(0)
+        self.advanced = Section("Advanced")
         self._set_words()
         self._lay_out()
         self._connect()

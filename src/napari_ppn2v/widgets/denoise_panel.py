@@ -6,7 +6,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtWidgets import QCheckBox, QLabel, QVBoxLayout, QWidget
-from superqt import QCollapsible
 
 from napari_ppn2v.errors import PPN2VError
 from napari_ppn2v.pipeline.stack_request import Stack, StackRequest
@@ -14,6 +13,7 @@ from napari_ppn2v.widgets.denoise_run import DenoiseRun, Order
 from napari_ppn2v.widgets.dock import Dock
 from napari_ppn2v.widgets.layers import read_layer
 from napari_ppn2v.widgets.parts import ExplainedButton
+from napari_ppn2v.widgets.section import Section
 from napari_ppn2v.widgets.sections.image_section import ImageSection
 from napari_ppn2v.widgets.sections.noise_section import BOOTSTRAP, SAVED, NoiseSection
 from napari_ppn2v.widgets.sections.settings_section import SettingsSection
@@ -78,8 +78,7 @@ class DenoisePanel(Dock):
         ):
             self.column.addWidget(_heading(title))
             self.column.addWidget(part)
-        more = QCollapsible("Further layers")
-        more.setDuration(0)
+        more = Section("Further layers")
         more.addWidget(results)
         self.column.addWidget(more)
         self.column.addWidget(self.settings)

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from napari.utils.notifications import show_error, show_info
 from qtpy.QtWidgets import QApplication, QFileDialog, QVBoxLayout, QWidget
-from superqt import QCollapsible
 
 from napari_ppn2v.errors import PPN2VError
 from napari_ppn2v.events import PairsReady, PreviewReady
@@ -23,6 +22,7 @@ from napari_ppn2v.widgets.preview_layer import PreviewControl
 from napari_ppn2v.widgets.result_layers import add_results, estimate_words
 from napari_ppn2v.widgets.run_actions import RunActions
 from napari_ppn2v.widgets.run_monitor import RunMonitor
+from napari_ppn2v.widgets.section import Section
 from napari_ppn2v.workers import launch
 
 if TYPE_CHECKING:
@@ -103,8 +103,7 @@ class DenoiseRun(QWidget):
         self._viewer, self._session = viewer, session
         self.preview = PreviewControl(viewer)
         self.losses = LossPlot(theme=viewer.theme)
-        self.noise_plots = QCollapsible("Noise model")
-        self.noise_plots.setDuration(0)
+        self.noise_plots = Section("Noise model")
         self.followups = RunActions()
         self.run: Run | None = None
         self.monitor = RunMonitor(session, self)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 NARROWEST = 350  # pixels; three such docks leave a 1280 pixel wide screen its image
 USUAL_WIDTH = 400
+_LAID_OUT_MS = 50
 
 
 class _Content(QWidget):
@@ -101,7 +102,8 @@ class Dock(QWidget):
         ]
         if beside and own not in window.tabifiedDockWidgets(beside[0]):
             window.tabifyDockWidget(beside[0], own)
-            own.raise_()
+            # a tab that is new comes to the front only once it is laid out
+            QTimer.singleShot(_LAID_OUT_MS, own.raise_)
 
     def close_down(self) -> None:
         """End what goes on, and what listens; nothing trains after its dock."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtWidgets import QCheckBox, QComboBox, QLabel, QWidget
-from superqt import QCollapsible
 
 from napari_ppn2v.errors import PPN2VError
 from napari_ppn2v.events import drain
@@ -36,6 +35,7 @@ from napari_ppn2v.widgets.noise_model_words import (
 )
 from napari_ppn2v.widgets.parts import ExplainedButton, MessageLine
 from napari_ppn2v.widgets.run_monitor import RunMonitor
+from napari_ppn2v.widgets.section import Section
 from napari_ppn2v.workers import launch
 
 if TYPE_CHECKING:
@@ -471,8 +471,7 @@ def _heading(text: str) -> QLabel:
     return label
 
 
-def _section(title: str, content: QWidget) -> QCollapsible:
-    section = QCollapsible(title)
-    section.setDuration(0)
+def _section(title: str, content: QWidget) -> Section:
+    section = Section(title)
     section.addWidget(content)
     return section

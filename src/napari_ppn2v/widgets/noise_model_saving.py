@@ -16,12 +16,12 @@ from qtpy.QtWidgets import (
     QVBoxLayout,
     QWidget,
 )
-from superqt import QCollapsible
 
 from napari_ppn2v.errors import PPN2VError
 from napari_ppn2v.files.library import NoiseModelLibrary
 from napari_ppn2v.files.noise_model_files import Provenance, save_noise_model
 from napari_ppn2v.widgets.parts import MessageLine
+from napari_ppn2v.widgets.section import Section
 
 if TYPE_CHECKING:
     from napari_ppn2v.core.noise_models.base import NoiseModel
@@ -93,8 +93,7 @@ class NoiseModelSaving(QWidget):
         column.addWidget(self.keep_button)
         column.addWidget(self.replace_button)
         self.replace_button.hide()
-        self.library_form = QCollapsible("Keep in the library, by camera and gain")
-        self.library_form.setDuration(0)
+        self.library_form = Section("Keep in the library, by camera and gain")
         self.library_form.addWidget(content)
         row = QHBoxLayout()
         row.addWidget(self.save_button)

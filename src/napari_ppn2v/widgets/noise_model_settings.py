@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QVBoxLayout, QWidget
-from superqt import QCollapsible
 
 from napari_ppn2v.core.noise_model_config import NoiseModelConfig
 from napari_ppn2v.widgets.forms.config_form import ConfigForm
+from napari_ppn2v.widgets.section import Section
 
 if TYPE_CHECKING:
     from typing import Any
@@ -50,8 +50,7 @@ class NoiseModelSettings(QWidget):
         super().__init__(parent)
         self.usual = ConfigForm(NoiseModelConfig, fields=_USUAL)
         self.others = ConfigForm(NoiseModelConfig, fields=_OTHERS)
-        self.more = QCollapsible("Advanced settings")
-        self.more.setDuration(0)
+        self.more = Section("Advanced settings")
         self.more.addWidget(self.others)
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)

@@ -6,9 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from qtpy.QtCore import Qt, Signal
-from qtpy.QtGui import QIcon, QPixmap
 from qtpy.QtWidgets import QVBoxLayout, QWidget
-from superqt import QCollapsible
 
 from napari_ppn2v.core.network_config import UNetConfig
 from napari_ppn2v.core.noise_model_config import NoiseModelConfig
@@ -21,6 +19,7 @@ from napari_ppn2v.pipeline.config import (
 )
 from napari_ppn2v.widgets.forms.config_form import FieldsForm
 from napari_ppn2v.widgets.parts import MessageLine
+from napari_ppn2v.widgets.section import Section
 
 METHOD_FIELDS = (
     "method",
@@ -40,8 +39,6 @@ SECTIONS: dict[str, tuple[str, type]] = {
 }
 """Field of `RunConfig` -> title of its section, type of its settings."""
 
-_CLOSED, _OPEN = "▸", "▾"
-_INDENT = 8  # pixels
 
 _USED_BY = {
     "noise_model": ("pn2v", "refined"),
@@ -79,7 +76,7 @@ class RunConfigForm(QWidget):
         self._message = MessageLine()
         self._top = FieldsForm(RunConfig, fields=METHOD_FIELDS)
         self._forms: dict[str, FieldsForm] = {}
-        self._sections: dict[str, QCollapsible] = {}
+        self._sections: dict[str, Section] = {}
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(2)
@@ -88,7 +85,7 @@ class RunConfigForm(QWidget):
         layout.addWidget(self._message)
         for name, (title, config_type) in SECTIONS.items():
             self._forms[name] = FieldsForm(config_type)
-            self._sections[name] = collapsible(title, self._forms[name])
+            self._sections[name] = Section(title, self._forms[name])
             self._forms[name].edited.connect(self._on_edited)
             layout.addWidget(self._sections[name])
         self._top.edited.connect(self._on_edited)
@@ -123,7 +120,7 @@ class RunConfigForm(QWidget):
         section, _, field = name.rpartition(".")
         return (self._forms[section] if section else self._top).editor(field)
 
-    def section(self, name: str) -> QCollapsible:
+    def section(self, name: str) -> Section:
         """Return the collapsible section of one part, for example "network"."""
         return self._sections[name]
 
@@ -163,26 +160,3 @@ class RunConfigForm(QWidget):
         self._message.show_error(error)
         if is_new:
             self.error_changed.emit(error)
-
-
-def collapsible(title: str, content: QWidget) -> QCollapsible:
-    """Return a closed section with a title that opens without animation.
-
-    Its arrow is a letter: unlike an icon, it has the colour of the theme.
-    """
-    nothing = QPixmap(1, 1)
-    nothing.fill(Qt.GlobalColor.transparent)
-    icon = QIcon(nothing)
-    section = QCollapsible(f"{_CLOSED} {title}", expandedIcon=icon, collapsedIcon=icon)
-    section.setDuration(0)
-    section.addWidget(content)
-    section.toggleButton().setAccessibleName(title)
-    section.toggled.connect(
-        lambda is_open: section.setText(f"{_OPEN if is_open else _CLOSED} {title}")
-    )
-    for part, left in ((section, 0), (section.content(), _INDENT)):
-        layout = part.layout()
-        if layout is not None:
-            layout.setContentsMargins(left, 0, 0, 0)
-            layout.setSpacing(2)
-    return section

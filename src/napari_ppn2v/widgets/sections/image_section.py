@@ -12,7 +12,6 @@ from qtpy.QtWidgets import (
     QVBoxLayout,
     QWidget,
 )
-from superqt import QCollapsible
 
 from napari_ppn2v.errors import PPN2VError
 from napari_ppn2v.pipeline.stack_request import Stack
@@ -25,6 +24,7 @@ from napari_ppn2v.widgets.layers import (
     visible_region,
 )
 from napari_ppn2v.widgets.parts import FrameRangeEdit, MessageLine, WrappedLabel
+from napari_ppn2v.widgets.section import Section
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -78,7 +78,7 @@ class ImageSection(QWidget):
         form.setContentsMargins(0, 0, 0, 0)
         form.addRow("Frames", self.frames)
         form.addRow("Region", self.region)
-        self.part = QCollapsible("Train on a part of it")
+        self.part = Section("Train on a part of it")
         self.part.addWidget(training)
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)

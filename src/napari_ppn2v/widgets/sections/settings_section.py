@@ -13,7 +13,6 @@ from qtpy.QtWidgets import (
     QVBoxLayout,
     QWidget,
 )
-from superqt import QCollapsible
 
 from napari_ppn2v.errors import BadSetting
 from napari_ppn2v.pipeline.presets import preset
@@ -24,6 +23,7 @@ from napari_ppn2v.pipeline.setting_changes import (
     with_changes,
 )
 from napari_ppn2v.widgets.parts import WrappedLabel
+from napari_ppn2v.widgets.section import Section
 
 if TYPE_CHECKING:
     from napari_ppn2v.pipeline.config import RunConfig
@@ -54,8 +54,7 @@ class SettingsSection(QWidget):
         self._config = preset("balanced")
         self._error = ""
         self._form: RunConfigForm | None = None
-        self.section = QCollapsible("Advanced settings")
-        self.section.setDuration(0)
+        self.section = Section("Advanced settings")
         self.device, self.threads = QComboBox(), QSpinBox()
         for name, label in DEVICES.items():
             self.device.addItem(label, name)
