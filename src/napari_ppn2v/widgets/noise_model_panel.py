@@ -49,6 +49,8 @@ if TYPE_CHECKING:
     from napari_ppn2v.session.state import RunState
     from napari_ppn2v.workers import Job
 
+    _Judged = tuple[object, object, tuple[RangeQuality, ...]]
+
 
 class NoiseModelPanel(Dock):
     """The dock "Noise model (PPN2V)".
@@ -79,7 +81,8 @@ class NoiseModelPanel(Dock):
         self._shown: NamedNoiseModel | None = None
         self._shown_ref: NoiseModelRef | None = None
         self._files: dict[Path, NamedNoiseModel] = {}
-        self._judged: dict[tuple[int, int], tuple[RangeQuality, ...]] = {}
+        # by model and pairs, which are kept here too: numbers of objects are reused
+        self._judged: dict[tuple[int, int], _Judged] = {}
         self._traces: dict[str, tuple[dict[str, Any], float]] = {}
         self._lay_out()
         self._connect()
@@ -213,7 +216,8 @@ class NoiseModelPanel(Dock):
         fit, pairs = report.fit, report.pairs
         if fit is None or pairs is None:
             return "Stopped before there was a noise model."
-        self._judged[id(fit.model), id(pairs)] = report.quality
+        key = id(fit.model), id(pairs)
+        self._judged[key] = fit.model, pairs, report.quality
         named = NamedNoiseModel(
             f"{name} · {kind_words(fit.model)}",
             fit.model,
@@ -333,8 +337,9 @@ class NoiseModelPanel(Dock):
         if key not in self._judged:
             from napari_ppn2v.core.noise_models.quality import fit_quality
 
-            self._judged[key] = fit_quality(named.model, pairs)
-        return self._judged[key]
+            quality = fit_quality(named.model, pairs)
+            self._judged[key] = named.model, pairs, quality
+        return self._judged[key][-1]
 
     # -- checking ---------------------------------------------------------------------
 
