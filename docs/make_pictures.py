@@ -1,12 +1,18 @@
-"""Make the pictures of the documentation, by denoising a simulated recording.
+"""Make the pictures of the documentation.
 
     python docs/make_pictures.py
 
-takes about a minute on one core and writes to docs/pictures.
+denoises a simulated recording, which takes about a minute on one core, and writes to
+docs/pictures. The pictures of the viewer are taken by `make click-through`; then
+
+    python docs/make_pictures.py --viewer click-through
+
+makes those that the documentation shows small enough for it, in docs/images/viewer.
 """
 
 from __future__ import annotations
 
+import argparse
 from pathlib import Path
 
 import napari_ppn2v as ppn2v
@@ -19,13 +25,37 @@ from napari_ppn2v.figures import (
     training_curves_figure,
 )
 
-PICTURES = Path(__file__).with_name("pictures")
+DOCS = Path(__file__).parent
+PICTURES, VIEWER_PICTURES = DOCS / "pictures", DOCS / "images" / "viewer"
 STEPS = 900
 FRAME = 0  # filaments, the hardest of the simulated scenes
 SHOWN = slice(0, 160)  # pixels of each side; more would make the file large
 
+VIEWER_STEPS = (
+    "1_ready",
+    "2_training",
+    "3_noise_model",
+    "5_denoised",
+    "6_inspect",
+    "7_applied",
+)
+THEMES = ("dark", "light")
+WIDTH = 1400  # pixels of the pictures of the viewer
+COLOURS = 64  # of each; noise is hard to compress
+
 
 def main() -> None:
+    """Make the pictures of a run, or those of the viewer."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--viewer", type=Path, help="folder of the click-through")
+    folder = parser.parse_args().viewer
+    if folder is None:
+        make_pictures_of_a_run()
+    else:
+        make_pictures_of_the_viewer(folder)
+
+
+def make_pictures_of_a_run() -> None:
     """Simulate an sCMOS recording, denoise it, and draw what a run leaves."""
     recording = simulate_stack(Camera(), n_frames=8, size=256, peak_electrons=60)
     result = ppn2v.denoise(
@@ -64,6 +94,27 @@ def main() -> None:
     PICTURES.mkdir(exist_ok=True)
     for name, figure in figures.items():
         save_figure(figure, PICTURES / f"{name}.png")
+
+
+def make_pictures_of_the_viewer(folder: Path) -> None:
+    """Scale the pictures of the click-through, and give them few colours."""
+    from PIL import Image  # comes with napari
+
+    VIEWER_PICTURES.mkdir(parents=True, exist_ok=True)
+    for step in VIEWER_STEPS:
+        for theme in THEMES:
+            name = f"{step}_{theme}.png"
+            whole = Image.open(folder / name).convert("RGB")
+            size = WIDTH, round(whole.height * WIDTH / whole.width)
+            small = whole.resize(size, Image.Resampling.LANCZOS)
+            # dithering would strew dots over even areas, and make the file large
+            few = small.quantize(
+                COLOURS,
+                method=Image.Quantize.MAXCOVERAGE,
+                kmeans=1,
+                dither=Image.Dither.NONE,
+            )
+            few.save(VIEWER_PICTURES / name, optimize=True)
 
 
 if __name__ == "__main__":
