@@ -179,8 +179,8 @@ def test_several_layers_are_denoised_in_turn_with_their_further_layers(ready, qt
     panel.target.layers.check([])
     assert panel.start.reason() == "Check the layers to denoise."
     panel.target.layers.check([first, second])
-    panel.options.with_std.setChecked(True)
-    panel.options.keeps_dtype.setChecked(True)
+    panel.options.results.std.setChecked(True)
+    panel.options.results.dtype_box.setChecked(True)
     press(panel.start)
     wait(qtbot, panel)
     assert names(viewer) == [
@@ -300,14 +300,14 @@ def test_only_what_the_model_can_give_is_offered(ready, trained):
         return [box.itemData(i) for i in range(box.count())]
 
     assert offered() == ["auto", "refined", "prior-mean"]
-    assert panel.options.with_std.isEnabled()
+    assert panel.options.results.std.isEnabled()
     plain = replace(trained, noise_model=None, refined=None, estimate="prior-mean")
     panel.session.add_denoiser(NamedDenoiser("n2v", (plain,)))
     panel.model.choose("n2v")
     assert offered() == ["auto", "prior-mean"]
     assert box.itemText(0) == "automatic (prior mean)"
-    assert not panel.options.with_std.isEnabled()
-    assert "needs a model trained with" in panel.options.with_std.toolTip()
+    assert not panel.options.results.std.isEnabled()
+    assert "needs a model trained with" in panel.options.results.std.toolTip()
     assert "Noise2Void\n" in panel.model.described.text()
 
 
@@ -430,7 +430,7 @@ def test_the_tab_key_goes_through_the_dock_from_top_to_bottom(ready):
         panel.target.files.pattern,
         panel.target.files.is_replacing,
         panel.options.estimate,
-        panel.options.with_std,
+        panel.options.results.std,
         panel.start.button,
     ]
     places = [order.index(part) for part in expected]

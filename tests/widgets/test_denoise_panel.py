@@ -348,7 +348,7 @@ def test_colour_images_are_denoised_channel_by_channel(dock, qtbot):
     layer = viewer.add_image(colours.astype(np.uint8), rgb=True, name="photo")
     panel.choose_layer(layer)
     panel.image.channels.setCurrentText("all channels")
-    panel.keeps_dtype.setChecked(True)
+    panel.results.dtype_box.setChecked(True)
     press(panel.start)
     qtbot.waitUntil(is_over(panel), timeout=SECONDS)
     assert panel.session.state.status is Status.FINISHED, panel.session.state.message
@@ -414,8 +414,8 @@ def test_uncertainty_and_residual_become_layers_of_their_own(dock, qtbot):
     viewer, panel = dock()
     noisy = scene()[1]
     panel.choose_layer(viewer.add_image(noisy, name="cells"))
-    panel.with_std.setChecked(True)
-    panel.with_residual.setChecked(True)
+    panel.results.std.setChecked(True)
+    panel.results.residual.setChecked(True)
     press(panel.start)
     qtbot.waitUntil(is_over(panel), timeout=SECONDS)
     names = [layer.name for layer in viewer.layers]

@@ -127,9 +127,9 @@ class ApplyPanel(Dock):
         how: dict[str, Any] = {
             "model": model,
             "inference": options.inference,
-            "device": options.device_name,
-            "threads": options.n_threads,
-            "dtype": options.dtype,
+            "device": options.computing.device_name,
+            "threads": options.computing.n_threads,
+            "dtype": options.results.dtype,
         }
         if self.target.kind == FILES:
             request = self._files_request(model, how)
@@ -137,7 +137,7 @@ class ApplyPanel(Dock):
             return request, ()
         stacks, sources = self.target.stacks(model)
         wanted = ApplyStacksRequest(
-            stacks=stacks, with_residual=options.has_residual, **how
+            stacks=stacks, with_residual=options.results.has_residual, **how
         )
         wanted.check()
         return wanted, sources

@@ -49,7 +49,11 @@ class TargetSection(QWidget):
         self.image.part.hide()  # nothing is trained here
         self.layers = LayerChecklist(viewer)
         self.files = FilesSection()
-        self._parts: dict[str, Any] = {ONE: self.image, SEVERAL: self.layers, FILES: self.files}
+        self._parts: dict[str, Any] = {
+            ONE: self.image,
+            SEVERAL: self.layers,
+            FILES: self.files,
+        }
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
         column.addWidget(self.kinds)

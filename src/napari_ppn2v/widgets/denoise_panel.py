@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtWidgets import QCheckBox, QLabel, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QLabel
 
 from napari_ppn2v.errors import PPN2VError
 from napari_ppn2v.pipeline.stack_request import Stack, StackRequest
@@ -13,6 +13,7 @@ from napari_ppn2v.widgets.denoise_run import DenoiseRun, Order
 from napari_ppn2v.widgets.dock import Dock
 from napari_ppn2v.widgets.layers import read_layer
 from napari_ppn2v.widgets.parts import ExplainedButton
+from napari_ppn2v.widgets.result_options import ResultOptions
 from napari_ppn2v.widgets.section import Section
 from napari_ppn2v.widgets.sections.image_section import ImageSection
 from napari_ppn2v.widgets.sections.noise_section import BOOTSTRAP, SAVED, NoiseSection
@@ -41,9 +42,7 @@ class DenoisePanel(Dock):
         self.noise = NoiseSection(self.viewer, self.session)
         self.time = TimeSection()
         self.settings = SettingsSection()
-        self.with_std = QCheckBox("posterior standard deviation")
-        self.with_residual = QCheckBox("residual")
-        self.keeps_dtype = QCheckBox("keep the image's number type")
+        self.results = ResultOptions()
         self.start = ExplainedButton("Denoise")
         self.denoising = DenoiseRun(self.viewer, self.session)
         self.estimates = TimeEstimates(self)
@@ -54,23 +53,6 @@ class DenoisePanel(Dock):
     # -- building ---------------------------------------------------------------------
 
     def _lay_out(self) -> None:
-        self.with_std.setToolTip(
-            "<qt>A further layer with the uncertainty of each pixel, in grey "
-            "values.</qt>"
-        )
-        self.with_residual.setToolTip(
-            "<qt>A further layer with observation minus result. It should look like "
-            "pure noise.</qt>"
-        )
-        self.keeps_dtype.setToolTip(
-            "<qt>Round the result to the number type of the image. Otherwise it is "
-            "float32, which keeps fractions of grey values.</qt>"
-        )
-        results = QWidget()
-        rows = QVBoxLayout(results)
-        rows.setContentsMargins(0, 0, 0, 0)
-        for box in (self.with_std, self.with_residual, self.keeps_dtype):
-            rows.addWidget(box)
         for title, part in (
             ("1 · Image", self.image),
             ("2 · Noise model", self.noise),
@@ -78,9 +60,7 @@ class DenoisePanel(Dock):
         ):
             self.column.addWidget(_heading(title))
             self.column.addWidget(part)
-        more = Section("Further layers")
-        more.addWidget(results)
-        self.column.addWidget(more)
+        self.column.addWidget(Section("Further layers", self.results))
         self.column.addWidget(self.settings)
         self.start.button.setMinimumHeight(34)
         self.column.addWidget(self.start)
@@ -139,17 +119,17 @@ class DenoisePanel(Dock):
             training_frames=self.image.training_frames(),
             region=self.image.training_region(),
             calibration=calibration,
-            device=self.settings.device_name,
-            threads=self.settings.n_threads,
-            dtype="same" if self.keeps_dtype.isChecked() else "float32",
-            with_residual=self.with_residual.isChecked(),
+            device=self.settings.computing.device_name,
+            threads=self.settings.computing.n_threads,
+            dtype=self.results.dtype,
+            with_residual=self.results.has_residual,
         )
         request.check()
         return request
 
     def _config(self, name: str) -> RunConfig:
         config = self.settings.config_of(name)
-        has_std = self.with_std.isChecked() and config.method != "n2v"
+        has_std = self.results.has_std and config.method != "n2v"
         return replace(
             config, inference=replace(config.inference, posterior_std=has_std)
         )

@@ -5,14 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import (
-    QComboBox,
-    QFormLayout,
-    QPushButton,
-    QSpinBox,
-    QVBoxLayout,
-    QWidget,
-)
+from qtpy.QtWidgets import QPushButton, QVBoxLayout, QWidget
 
 from napari_ppn2v.errors import BadSetting
 from napari_ppn2v.pipeline.presets import preset
@@ -22,20 +15,13 @@ from napari_ppn2v.pipeline.setting_changes import (
     moved_to,
     with_changes,
 )
+from napari_ppn2v.widgets.computing_choice import ComputingChoice
 from napari_ppn2v.widgets.parts import WrappedLabel
 from napari_ppn2v.widgets.section import Section
 
 if TYPE_CHECKING:
     from napari_ppn2v.pipeline.config import RunConfig
     from napari_ppn2v.widgets.forms.run_config_form import RunConfigForm
-
-DEVICES = {
-    "auto": "automatic",
-    "cpu": "processor (CPU)",
-    "cuda": "NVIDIA GPU (CUDA)",
-    "mps": "Apple GPU (MPS)",
-}
-MOST_THREADS = 256
 
 
 class SettingsSection(QWidget):
@@ -55,16 +41,7 @@ class SettingsSection(QWidget):
         self._error = ""
         self._form: RunConfigForm | None = None
         self.section = Section("Advanced settings")
-        self.device, self.threads = QComboBox(), QSpinBox()
-        for name, label in DEVICES.items():
-            self.device.addItem(label, name)
-        self.device.setAccessibleName("Device")
-        self.threads.setRange(0, MOST_THREADS)
-        self.threads.setSpecialValueText("automatic")
-        self.threads.setToolTip(
-            "<qt>Threads of the processor. Automatic: all but one, so that the viewer "
-            "stays responsive.</qt>"
-        )
+        self.computing = ComputingChoice()
         self.reset = QPushButton("Back to the preset")
         self.told = WrappedLabel()
         self._lay_out()
@@ -72,12 +49,7 @@ class SettingsSection(QWidget):
         self._tell()
 
     def _lay_out(self) -> None:
-        where = QWidget()
-        rows = QFormLayout(where)
-        rows.setContentsMargins(0, 0, 0, 0)
-        rows.addRow("Device", self.device)
-        rows.addRow("Threads", self.threads)
-        self.section.addWidget(where)
+        self.section.addWidget(self.computing)
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
         column.addWidget(self.section)
@@ -86,24 +58,13 @@ class SettingsSection(QWidget):
 
     def _connect(self) -> None:
         self.section.toggled.connect(self._on_toggled)
-        self.device.currentIndexChanged.connect(lambda _: self.changed.emit())
-        self.threads.valueChanged.connect(lambda _: self.changed.emit())
+        self.computing.changed.connect(self.changed)
         self.reset.clicked.connect(self._on_reset)
 
     @property
     def config(self) -> RunConfig:
         """The settings."""
         return self._config
-
-    @property
-    def device_name(self) -> str:
-        """Device chosen: "auto", "cpu", "cuda" or "mps"."""
-        return str(self.device.currentData())
-
-    @property
-    def n_threads(self) -> int | None:
-        """Threads of the processor, None for the default."""
-        return self.threads.value() or None
 
     def problem_text(self) -> str:
         """Say which setting is refused, empty where none is."""
