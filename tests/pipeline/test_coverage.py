@@ -101,3 +101,16 @@ def test_a_model_that_knows_no_range_says_nothing(sample, n2v):
         "cells", unknowing, "new.tif", sample.frames, StopToken()
     )
     assert collect(job)[0] == []
+
+
+def test_what_a_model_was_trained_on_is_not_foreign_to_it(sample, n2v, camera):
+    # the fit of a noise model leaves out the ends of the training data
+    narrow = PoissonGaussianModel(
+        gain=2.2, offset=100, read_noise=3.3, signal_range=(130, 150), cell=1.0
+    )
+    trained = replace(n2v, noise_model=narrow)
+    assert warnings_of(trained, sample.observation) == []
+    assert warnings_of(replace(trained, provenance={}), sample.observation) != []
+    reach = KnownSignals.of_denoiser(replace(n2v, noise_model=camera)).signal_range
+    assert reach[0] == 100
+    assert reach[1] == 190

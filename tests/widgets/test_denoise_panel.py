@@ -180,6 +180,7 @@ def test_a_stopped_run_that_is_resumed_ends_like_one_never_stopped(dock, qtbot):
     press(panel.denoising.followups.resume)
     qtbot.waitUntil(is_over(panel), timeout=SECONDS)
     assert panel.session.state.status is Status.FINISHED
+    assert len(panel.session.noise_models) == 2  # one for each run, none for resuming
     resumed = next(la for la in viewer.layers if la.name.endswith("[1]"))
     np.testing.assert_array_equal(resumed.data, whole)
 
@@ -227,6 +228,17 @@ def test_the_layer_may_be_removed_renamed_or_edited_during_the_run(dock, qtbot):
     result = viewer.layers[-1]
     assert result.name.startswith("cells · denoised")
     assert other in viewer.layers
+
+
+def test_data_put_into_the_layer_later_are_what_is_denoised(dock, qtbot):
+    viewer, panel = dock()
+    layer = viewer.add_image(scene()[1], name="cells")
+    panel.choose_layer(layer)
+    layer.data = scene(n_frames=2, side=80, seed=4)[1]
+    assert "2 frames of 80 x 80" in panel.image.understood.text()
+    press(panel.start)
+    qtbot.waitUntil(is_over(panel), timeout=SECONDS)
+    assert viewer.layers[-1].data.shape == (2, 80, 80)
 
 
 def test_closing_the_dock_ends_the_run_and_adds_nothing(dock, qtbot):

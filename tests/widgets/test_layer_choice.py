@@ -136,3 +136,15 @@ def test_each_viewer_offers_its_own_layers(make_napari_viewer):
     assert names(panel.choice) == ["mine", "late"]
     panel.choice.choose(late)
     assert panel.choice.value is late
+
+
+def test_a_result_is_not_what_is_chosen_at_first(qtbot):
+    viewer = ViewerModel()
+    recording = viewer.add_image(np.zeros((3, 8, 8)), name="cells")
+    viewer.add_image(
+        np.zeros((3, 8, 8)), name="cells · denoised", metadata={"napari_ppn2v": {}}
+    )
+    choice = LayerChoice(viewer)
+    qtbot.addWidget(choice)
+    choice.reset_choices()
+    assert choice.value is recording

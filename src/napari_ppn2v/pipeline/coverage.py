@@ -83,15 +83,30 @@ class KnownSignals:
 
     @classmethod
     def of_denoiser(cls, denoiser: Denoiser) -> KnownSignals | None:
-        """Take the range of its noise model, or else of its training data, if known."""
+        """Take what it was trained on, and what its noise model was fitted to.
+
+        The fit leaves out the ends of the training data, which are no news to the
+        network. None where neither is known.
+        """
+        fitted = None
         if denoiser.noise_model is not None:
-            return cls.of_noise_model(denoiser.noise_model)
-        known = denoiser.provenance.get(SIGNAL_RANGE)
-        if known is None:
-            return None
-        low, high = (float(value) for value in known)
+            fitted = cls.of_noise_model(denoiser.noise_model)
+        seen = denoiser.provenance.get(SIGNAL_RANGE)
+        if seen is None:
+            return fitted
+        low, high = (float(value) for value in seen)
         margin = RANGE_MARGIN * (high - low)
-        return cls((low, high), (margin, margin))
+        trained = cls((low, high), (margin, margin))
+        return trained if fitted is None else trained._joined(fitted)
+
+    def _joined(self, other: KnownSignals) -> KnownSignals:
+        """Return the range of both, with the margin of the one that reaches farther."""
+        low = min((self, other), key=lambda known: known.signal_range[0])
+        high = max((self, other), key=lambda known: known.signal_range[1])
+        return KnownSignals(
+            (low.signal_range[0], high.signal_range[1]),
+            (low.margins[0], high.margins[1]),
+        )
 
 
 def signal_coverage(

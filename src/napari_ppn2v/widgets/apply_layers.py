@@ -18,6 +18,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_ppn2v.errors import PPN2VError
+from napari_ppn2v.widgets.layer_choice import is_ours
 from napari_ppn2v.widgets.layers import LayerData, describe, read_layer
 
 if TYPE_CHECKING:
@@ -115,7 +116,7 @@ class LayerChecklist(QWidget):
         self._layers = [
             layer
             for layer in self._viewer.layers
-            if isinstance(layer, Image) and not _is_ours(layer)
+            if isinstance(layer, Image) and not is_ours(layer)
         ]
         self._data = []
         for layer in self._layers:
@@ -159,8 +160,3 @@ class LayerChecklist(QWidget):
 
 def _state(is_checked: bool) -> Qt.CheckState:
     return Qt.CheckState.Checked if is_checked else Qt.CheckState.Unchecked
-
-
-def _is_ours(layer: Layer) -> bool:
-    """Whether a layer is a preview or a result, which nobody denoises once more."""
-    return "napari_ppn2v" in layer.metadata

@@ -82,6 +82,7 @@ class DenoisePanel(Dock):
             return
         super().close_down()
         self.estimates.cancel()
+        self.image.close_down()
         self.denoising.close_down()
         self.session.state_changed.disconnect(self._on_state)
         self.noise.saved.disconnect_session()
@@ -100,8 +101,8 @@ class DenoisePanel(Dock):
     def request(self) -> StackRequest:
         """Return what is to be done, as it is chosen now.
 
-        The pixels are those of this moment: what happens to the layer afterwards does
-        not matter.
+        The array is that of this moment: what happens to the layer afterwards does
+        not matter, unless pixels are changed in place.
 
         Raises
         ------
@@ -201,12 +202,12 @@ class DenoisePanel(Dock):
     # -- running ----------------------------------------------------------------------
 
     def _on_start(self) -> None:
-        data = self.image.data
         try:
             request = self.request()
         except PPN2VError as error:
             self.start.set_reason(str(error))
             return
+        data = self.image.data
         assert data is not None
         expected = self._expected(self.time.preset)
         self.estimates.cancel()

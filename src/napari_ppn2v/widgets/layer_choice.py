@@ -165,10 +165,11 @@ class LayerChoice(QWidget):
         ]
 
     def _most_likely(self, layers: list[Layer]) -> Layer:
-        """Return the layer that is selected in the viewer, else the first one."""
+        """Return the layer selected in the viewer, else the first one; no result."""
         viewer = self._viewer or find_viewer_ancestor(self)
         active = viewer.layers.selection.active if viewer is not None else None
-        return active if active in layers else layers[0]
+        recorded = [layer for layer in layers if not is_ours(layer)] or layers
+        return active if active in recorded else recorded[0]
 
     def _tell(self, *_: Any) -> None:
         if self._is_filling:
@@ -180,6 +181,11 @@ class LayerChoice(QWidget):
         if layer is not self._told:
             self._told = layer
             self.changed.emit(layer)
+
+
+def is_ours(layer: Layer) -> bool:
+    """Whether a layer is a preview or a result, which nobody denoises once more."""
+    return "napari_ppn2v" in layer.metadata
 
 
 def _is_preview(layer: Layer) -> bool:

@@ -53,6 +53,7 @@ class ImageSection(QWidget):
         super().__init__(parent)
         self._viewer = viewer
         self._data: LayerData | None = None
+        self._watched: Image | None = None
         self._error = ""
         self.layer = LayerOrFile(viewer)
         self.axes = QLineEdit()
@@ -122,8 +123,16 @@ class ImageSection(QWidget):
         return self._error or self.frames.error()
 
     def stack(self) -> Stack:
-        """Return the array with its axes, as it is now."""
+        """Return the array with its axes, as it is now.
+
+        Raises
+        ------
+        BadAxes, BadData  If the layer's data were replaced by what does not fit.
+        """
+        layer = self.layer.value
         assert self._data is not None
+        assert layer is not None
+        self._data = read_layer(layer).with_axes(self._data.axes)
         return Stack(data=self._data.data, axes=self._data.axes, name=self._data.name)
 
     def training_frames(self) -> tuple[int, ...] | None:
@@ -144,6 +153,10 @@ class ImageSection(QWidget):
         """Choose a layer, as the user would."""
         self.layer.choose(layer)
 
+    def close_down(self) -> None:
+        """Listen to no layer any more; for when the dock is closed."""
+        self._watch(None)
+
     # -- what happens -----------------------------------------------------------------
 
     def reset_choices(self, event: Any = None) -> None:
@@ -151,8 +164,22 @@ class ImageSection(QWidget):
         self.layer.reset_choices(event)
         self._list_regions()
 
+    def _watch(self, layer: Image | None) -> None:
+        """Listen to the layer chosen, and no more to the one before."""
+        before, self._watched = self._watched, layer
+        if before is layer:
+            return
+        if before is not None:
+            before.events.data.disconnect(self._on_data)
+        if layer is not None:
+            layer.events.data.connect(self._on_data)
+
+    def _on_data(self, event: Any = None) -> None:
+        self._on_layer()
+
     def _on_layer(self) -> None:
         layer = self.layer.value
+        self._watch(layer)
         self._data, self._error = None, ""
         if layer is not None:
             try:
