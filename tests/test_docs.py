@@ -1,7 +1,8 @@
-"""What the documents tell people to type works: commands, options, Python, links."""
+"""What the documents tell people to type, press and expect to read is there."""
 
 from __future__ import annotations
 
+import ast
 import re
 import shlex
 import textwrap
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 import tifffile
 import typer
+import yaml
 
 from napari_ppn2v.cli.app import app
 
@@ -19,6 +21,8 @@ ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 PROGRAM = "napari-ppn2v"
 LARGEST_PICTURE = 300_000  # bytes
+LARGEST_PICTURE_OF_THE_VIEWER = 250_000
+WIDTH_OF_THE_VIEWER = 1400
 FEW_STEPS = 8
 ADDED_BY_THE_PARSER = {"--help"}
 
@@ -102,18 +106,157 @@ def test_every_option_in_the_text_exists(path):
     assert named_options - ADDED_BY_THE_PARSER <= options_of(program())
 
 
+def targets(path: Path) -> list[str]:
+    """Everything that a document links to or shows, without the addresses."""
+    text = path.read_text(encoding="utf-8")
+    found = re.findall(r"\]\(([^)\s]+)\)", text)
+    found += re.findall(r'(?:src|srcset)="([^"]+)"', text)
+    return [target for target in found if "://" not in target]
+
+
+def headings(path: Path) -> set[str]:
+    """Places in a document that can be linked to, as GitHub names them."""
+    titles = re.findall(r"^#+ (.+)$", path.read_text(encoding="utf-8"), re.M)
+    return {re.sub(r"[^\w\- ]", "", t.lower()).replace(" ", "-") for t in titles}
+
+
 @pytest.mark.parametrize("path", DOCUMENTS, ids=named)
 def test_links_and_pictures_are_there(path):
-    text = path.read_text(encoding="utf-8")
-    for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", text):
-        if "://" not in target:
-            assert (path.parent / target).exists(), target
+    for target in targets(path):
+        name, _, place = target.partition("#")
+        found = path.parent / name if name else path
+        assert found.exists(), target
+        assert not place or place in headings(found), target
+
+
+def test_every_document_is_reached_from_the_index():
+    index = ROOT / "docs" / "index.md"
+    linked = {(index.parent / t.partition("#")[0]).resolve() for t in targets(index)}
+    assert set(ROOT.glob("docs/**/*.md")) - {index} <= linked
 
 
 def test_pictures_are_small():
     pictures = list((ROOT / "docs" / "pictures").iterdir())
     assert pictures
     assert all(picture.stat().st_size < LARGEST_PICTURE for picture in pictures)
+
+
+PICTURES_OF_THE_VIEWER = sorted((ROOT / "docs" / "images" / "viewer").glob("*.png"))
+
+
+@pytest.mark.parametrize("picture", PICTURES_OF_THE_VIEWER, ids=named)
+def test_pictures_of_the_viewer_are_small(picture):
+    """`docs/make_pictures.py --viewer` makes them so."""
+    with picture.open("rb") as file:
+        header = file.read(24)
+    assert int.from_bytes(header[16:20], "big") == WIDTH_OF_THE_VIEWER
+    assert picture.stat().st_size < LARGEST_PICTURE_OF_THE_VIEWER
+
+
+def test_pictures_of_the_viewer_come_in_both_themes_and_are_shown():
+    names = {picture.name for picture in PICTURES_OF_THE_VIEWER}
+    shown = {
+        Path(t).name for path in DOCUMENTS for t in targets(path) if "viewer/" in t
+    }
+    assert names
+    assert names == {name for name in shown if name.endswith(".png")}
+    assert {name.replace("_dark", "_light") for name in names} == {
+        name for name in names if "_light" in name
+    }
+
+
+# -- what the viewer shows ------------------------------------------------------------
+
+SOURCE = ROOT / "src" / "napari_ppn2v"
+ABOUT_THE_VIEWER = {
+    ROOT / "docs" / "tutorials" / "first-denoised-image.md": "",
+    ROOT / "docs" / "how-to" / "denoise-in-the-viewer.md": "",
+    ROOT / "docs" / "how-to" / "noise-models-in-the-viewer.md": "",
+    ROOT / "docs" / "how-to" / "apply-in-the-viewer.md": "",
+    ROOT / "docs" / "explanation" / "what-the-viewer-shows.md": "",
+    ROOT / "docs" / "reference" / "viewer.md": "",
+    ROOT / "docs" / "how-to" / "messages.md": "In the viewer",
+    ROOT / "README.md": "In napari",
+}
+"""Document -> the section of it that is about the viewer, "" for all of it."""
+
+NAPARIS_OWN = {
+    "File", "Open Sample", "Plugins", "Filter", "Save Selected Layers…", "napari-ppn2v"
+}  # fmt: skip
+
+
+def about_the_viewer(path: Path) -> str:
+    """Text about the viewer, in one line per paragraph, without code."""
+    text = path.read_text(encoding="utf-8")
+    section = ABOUT_THE_VIEWER[path]
+    if section:
+        text = text.split(f"\n## {section}\n")[1].split("\n## ")[0]
+    text = re.sub(r"^ *```.*?^ *```", "", text, flags=re.M | re.S)
+    return re.sub(r"\s+", " ", text)
+
+
+@cache
+def texts_of_the_code() -> frozenset[str]:
+    """All texts that the code of the viewer, its settings and its jobs can show.
+
+    The pieces of formatted texts are texts of their own.
+    """
+    found: set[str] = set()
+    for file in SOURCE.rglob("*.py"):
+        if "cli" in file.relative_to(SOURCE).parts:
+            continue
+        nodes = list(ast.walk(ast.parse(file.read_text(encoding="utf-8"))))
+        unseen = [node.value for node in nodes if isinstance(node, ast.Expr)]
+        for node in nodes:
+            is_text = isinstance(node, ast.Constant) and isinstance(node.value, str)
+            if is_text and node not in unseen:  # docstrings are not
+                found.add(" ".join(node.value.split()))
+    manifest = yaml.safe_load((SOURCE / "napari.yaml").read_text(encoding="utf-8"))
+    for part in manifest["contributions"].values():
+        entries = part if isinstance(part, list) else []
+        for entry in entries:
+            found |= {str(entry[k]) for k in ("title", "display_name") if k in entry}
+    return frozenset(found)
+
+
+def labels(path: Path) -> list[str]:
+    """Labels in bold, each step of a way through menus by itself."""
+    bold = re.findall(r"\*\*(.+?)\*\*", about_the_viewer(path))
+    return [label for each in bold for label in each.split(" > ")]
+
+
+@pytest.mark.parametrize("path", ABOUT_THE_VIEWER, ids=named)
+def test_every_label_that_is_named_is_in_the_viewer(path):
+    missing = set(labels(path)) - NAPARIS_OWN - texts_of_the_code()
+    assert not missing
+
+
+@pytest.mark.parametrize("path", ABOUT_THE_VIEWER, ids=named)
+def test_everything_that_is_quoted_is_said_by_the_viewer(path):
+    """Alt texts and the names of files are not quoted with these marks."""
+    texts = texts_of_the_code()
+    quoted = re.findall(r"“([^”]+)”", about_the_viewer(path))
+    unsaid = [q for q in quoted if not any(q in text for text in texts)]
+    assert not unsaid
+
+
+def test_a_label_that_does_not_exist_is_noticed():
+    assert "Denoise quickly" not in texts_of_the_code()
+    assert {"Denoise", "Stop", "Train longer", "Trim"} <= texts_of_the_code()
+
+
+def test_the_thresholds_of_the_table_are_those_of_the_code():
+    from napari_ppn2v.core.noise_models.quality import FAIR, GOOD
+
+    text = about_the_viewer(ROOT / "docs" / "how-to" / "noise-models-in-the-viewer.md")
+    bias, variance, shape = (
+        re.search(rf"\| \*\*{name}\*\* \|.*?\| ([^|]*) \| ([^|]*) \|", text)
+        for name in ("bias", "variance", "shape")
+    )
+    for number, limits in enumerate((GOOD, FAIR), 1):
+        assert f"{limits.bias:g}" in bias[number]
+        assert f"{100 * limits.variance:g} %" in variance[number]
+        assert f"{limits.ks:g}" in shape[number]
 
 
 @pytest.fixture
@@ -149,6 +292,21 @@ def brief_training(monkeypatch):
     )
 
 
+def viewer_after_a_run():
+    """A viewer without a window, with the sample and the model trained on it."""
+    from napari.components import ViewerModel
+
+    import napari_ppn2v as ppn2v
+    from napari_ppn2v.session.session import NamedDenoiser, session_of
+
+    viewer, stack = ViewerModel(), tifffile.imread("noisy.tif")
+    viewer.add_image(stack, name="EMCCD recording")
+    trained = ppn2v.train(stack, axes="TYX", steps=FEW_STEPS)
+    session = session_of(viewer)
+    session.add_denoiser(NamedDenoiser("EMCCD recording", (trained.denoiser,)))
+    return viewer
+
+
 WITH_PYTHON = [path for path in DOCUMENTS if blocks(path, "python")]
 
 
@@ -157,9 +315,11 @@ def test_python_examples_run(path, recording, brief_training):
     from napari_ppn2v.core.devices import threads
 
     names: dict = {}
+    if any("viewer." in block for block in blocks(path, "python")):
+        names["viewer"] = viewer_after_a_run()
     with threads(1):
         for block in blocks(path, "python"):
             exec(compile(block, named(path), "exec"), names)
-    if "result" in names:
+    if "result" in names and "stack" in names:
         assert names["result"].image.shape == names["stack"].shape
         assert np.isfinite(names["result"].image).all()
