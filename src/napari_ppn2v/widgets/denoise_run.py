@@ -111,6 +111,7 @@ class DenoiseRun(QWidget):
         self.order: Order | None = None
         self._kept: dict[int, MemoryCheckpoints] = {}
         self._pairs: list[PairHistogram] = []
+        self._fitted: dict[int, str] = {}
         self._n_longer = 0
         self._view: NoiseModelView | None = None
         self._lay_out()
@@ -147,7 +148,7 @@ class DenoiseRun(QWidget):
     def start(self, order: Order) -> None:
         """Begin a run; raises Busy where another one goes on."""
         self.order, self.report, self._n_longer = order, None, 0
-        self._kept = defaultdict(MemoryCheckpoints)
+        self._kept, self._fitted = defaultdict(MemoryCheckpoints), {}
         self.go_on()
 
     def go_on(self) -> None:
@@ -308,7 +309,9 @@ class DenoiseRun(QWidget):
             if fit is None:
                 continue
             tag = f", channel {channels[number]}" if len(channels) > 1 else ""
-            self._session.add_noise_model(
+            # a run that is resumed fits the same model again
+            self._session.remove_noise_model(self._fitted.get(number, ""))
+            kept = self._session.add_noise_model(
                 NamedNoiseModel(
                     f"{name}{tag}: {fit.name}",
                     fit.model,
@@ -317,6 +320,7 @@ class DenoiseRun(QWidget):
                     held_out_nll=fit.held_out_nll,
                 )
             )
+            self._fitted[number] = kept.name
 
     def _ask_where(self) -> None:
         name = f"{self._reported().request.observation.name}.ppn2v"
