@@ -6,14 +6,17 @@ the session, and through it the docks, on the thread of the window.
 
 from __future__ import annotations
 
+import functools
 import threading
 import time
+import warnings
 from typing import TYPE_CHECKING, Any
 
 from napari import current_viewer
 from napari.qt.threading import create_worker
 from napari.utils import progress
 from napari.utils.notifications import show_error
+from qtpy.QtCore import QTimer
 
 from napari_ppn2v.errors import Busy, OutOfMemory, PPN2VError, RunFailed
 from napari_ppn2v.events import FitProgress, StepDone
@@ -27,8 +30,9 @@ if TYPE_CHECKING:
 
     Job = Callable[[StopToken], Generator[Event, None, Any]]
 
-SECONDS_BETWEEN = 0.1  # of the frequent events: 20 000 of them froze a window 0.9 s
+SECONDS_BETWEEN = 0.2  # of the frequent events: 20 000 of them froze a window 0.9 s
 _PAUSE_POLL = 0.05
+_ACTIVITY_MS = 1000  # between changes of the bar in napari's activity dock
 _FREQUENT = (StepDone, FitProgress)
 _RUNNING: set[Run] = set()  # kept alive until their threads have ended
 
@@ -60,7 +64,8 @@ class Run:
         self._may_go_on = threading.Event()
         self._may_go_on.set()
         self._is_closed = False  # the state says how the run ended
-        self._progress: Any = None
+        self._activity: _Activity | None = None
+        self._job: Job | None = None
 
     @property
     def is_running(self) -> bool:
@@ -93,10 +98,11 @@ class Run:
 
     # -- in the thread ----------------------------------------------------------------
 
-    def _work(self, job: Job) -> Generator[tuple[Event, ...], None, Any]:
+    def _work(self) -> Generator[tuple[Event, ...], None, Any]:
         gate = _Gate()
+        assert self._job is not None
         try:
-            steps = job(self.stop_token)
+            steps = self._job(self.stop_token)
             while True:
                 self._wait_while_paused()
                 try:
@@ -126,34 +132,30 @@ class Run:
 
     def _start(self, job: Job) -> None:
         def work() -> Generator[tuple[Event, ...], None, Any]:
-            return (yield from self._work(job))
+            return (yield from self._work())
 
-        # napari names this function when its window is closed during the run
-        work.__qualname__ = f"PPN2V: {self.title}"
-        self.worker = create_worker(work, _start_thread=False, _ignore_errors=True)
+        self._job = job
+        self.worker = create_worker(
+            _Named(work, self.title), _start_thread=False, _ignore_errors=True
+        )
         self.worker.yielded.connect(self._on_batch)
         self.worker.returned.connect(self._on_returned)
         self.worker.errored.connect(self._on_errored)
         self.worker.finished.connect(self._on_finished)
-        if current_viewer() is not None and not self._is_quiet:
-            # shown in napari's activity dock; without a viewer it would be printed
-            self._progress = progress(total=100, desc=self.title)
+        _WARNINGS.remember()
         _RUNNING.add(self)
+        if current_viewer() is not None and not self._is_quiet:
+            # without a viewer it would be printed
+            self._activity = _Activity(self)
         self.worker.start()
 
     def _on_batch(self, batch: Sequence[Event]) -> None:
         if self.is_abandoned:
             return
         self.session.apply_all(batch)
-        self._show_progress()
         if self._on_event is not None:
             for event in batch:
                 self._on_event(event)
-
-    def _show_progress(self) -> None:
-        if self._progress is not None:
-            done = int(100 * self.session.state.share)
-            self._progress.update(max(0, done - self._progress.n))
 
     def _on_returned(self, result: Any) -> None:
         self._is_closed = True
@@ -163,8 +165,8 @@ class Run:
             return
         try:
             message = self._on_done(result)
-        except PPN2VError as error:
-            self._report(error)
+        except Exception as error:  # noqa: BLE001 - the run must not go on for ever
+            self._on_errored(error)
             return
         self.session.finish(message or "", is_stopped=is_stopped)
 
@@ -182,11 +184,15 @@ class Run:
 
     def _on_finished(self) -> None:
         _RUNNING.discard(self)
-        if self._progress is not None:
-            self._progress.close()
+        if self._activity is not None:
+            self._activity.close()
         if not self._is_closed:  # the worker was told to quit between two events
             self._is_closed = True
             self.session.finish(is_stopped=True)
+        # napari keeps each worker as long as its window: not so pixels and docks
+        self._job = None
+        self._on_event = self._on_done = self._on_failed = None
+        _WARNINGS.restore()
 
 
 def launch(
@@ -274,6 +280,91 @@ def in_words(error: BaseException) -> PPN2VError:
         "Models trained before are kept. Please report it with the settings used; "
         "'Copy as Python' holds them."
     )
+
+
+class _Named(functools.partial):
+    """A function whose name napari shows when its window is closed during the run."""
+
+    title: str
+
+    def __new__(cls, function: Callable[..., Any], title: str) -> _Named:
+        """Give the function a name for the user."""
+        named = super().__new__(cls, function)
+        named.title = title
+        return named
+
+    def __repr__(self) -> str:
+        """Return the title."""
+        return f"{self.title} (PPN2V)"
+
+
+class _Activity:
+    """The bar of a run in napari's activity dock.
+
+    napari handles all events that wait, those of the run among them, inside of each
+    change of a bar. So the changes come from a timer of their own, and seldom; made
+    by the handler of an event they would mix up the order of the events.
+    """
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        self._bar: Any = None
+        self._is_closed = False
+        self._timer = QTimer()
+        self._timer.setInterval(_ACTIVITY_MS)
+        self._timer.timeout.connect(self._show)
+        self._timer.start()
+
+    def close(self) -> None:
+        """Take the bar away."""
+        self._is_closed = True
+        self._timer.stop()
+        bar, self._bar = self._bar, None
+        if bar is not None:
+            bar.close()
+
+    def _show(self) -> None:
+        self._timer.stop()  # the events handled inside may be those of this timer
+        if self._bar is None:
+            bar: Any = progress(total=100, desc=self._run.title)
+            if self._is_closed:  # the run came to its end meanwhile
+                bar.close()
+                return
+            self._bar = bar
+        done = int(100 * self._run.session.state.share)
+        if done > self._bar.n:
+            self._bar.update(done - self._bar.n)
+        if not self._is_closed:
+            self._timer.start()
+
+
+class _Warnings:
+    """Has warnings shown after all runs as before them.
+
+    A worker shows those of its thread by a function of its own, and puts back the one
+    it has found. Where two overlap that is the other worker's, which would be kept
+    with all it holds, and be asked to show warnings for ever.
+    """
+
+    def __init__(self) -> None:
+        self._before: tuple[Any, Any] | None = None
+
+    def remember(self) -> None:
+        """Take note before the first of the workers begins."""
+        if not _RUNNING and not self._are_a_workers():
+            self._before = warnings.showwarning, warnings.filters
+
+    def restore(self) -> None:
+        """Put back after the last one has ended."""
+        if not _RUNNING and self._are_a_workers() and self._before is not None:
+            warnings.showwarning, warnings.filters = self._before
+
+    @staticmethod
+    def _are_a_workers() -> bool:
+        return str(warnings.showwarning.__module__).startswith("superqt")
+
+
+_WARNINGS = _Warnings()
 
 
 class _Gate:

@@ -120,7 +120,7 @@ class RunMonitor(QWidget):
         self.setVisible(state.status.is_busy or is_own)
         part = f" · {state.part} ({state.part_index + 1} of {state.n_parts})"
         self._title.setText(state.title + (part if state.part else ""))
-        self._bar.setValue(1000 if _is_over(state) else round(1000 * state.share))
+        _set_value(self._bar, 1000 if _is_over(state) else round(1000 * state.share))
         self._device.setText(state.device)
         self._stages.show_stages(state.stages)
         if state.notices is not before.notices or state.status != before.status:
@@ -202,6 +202,7 @@ class _StageList(QWidget):
 
     def _new_row(self, number: int) -> tuple[QLabel, QProgressBar, QLabel]:
         row = (QLabel(), QProgressBar(), QLabel())
+        row[1].setRange(0, 100)
         row[1].setTextVisible(False)
         row[1].setMaximumHeight(10)
         row[1].setMinimumWidth(_NARROWEST_BAR)
@@ -215,14 +216,25 @@ def _show_stage(stage: Stage, name: QLabel, bar: QProgressBar, text: QLabel) -> 
     name.setText(stage_words(stage.name))
     name.setToolTip(stage.detail)
     name.setEnabled(stage.began is not None)
-    is_unknown = stage.is_running and stage.total == 0
-    bar.setRange(0, 0 if is_unknown else 100)
-    if not is_unknown:
-        bar.setValue(round(100 * stage.share))
+    # no bar that runs to and fro where the steps are not known: see `_set_value`
+    _set_value(bar, round(100 * stage.share))
     bar.setAccessibleName(f"Progress of {stage_words(stage.name)}")
     if stage.seconds is not None:
         text.setText(duration_words(stage.seconds))
     elif stage.is_running and stage.total:
         text.setText(f"{stage.step} / {stage.total}")
     else:
-        text.setText("" if stage.is_running else "waiting")
+        text.setText("working" if stage.is_running else "waiting")
+
+
+def _set_value(bar: QProgressBar, value: int) -> None:
+    """Set a bar without drawing it at once, which Qt does for each by itself.
+
+    For each drawing the whole window is put together, its canvas included. Without a
+    graphics card that took 40 ms, so drawings are left to come together; a bar that
+    runs to and fro kept the window busy all the time.
+    """
+    if bar.value() != value:
+        bar.setUpdatesEnabled(False)
+        bar.setValue(value)
+        bar.setUpdatesEnabled(True)
