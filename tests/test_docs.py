@@ -181,8 +181,9 @@ ABOUT_THE_VIEWER = {
 """Document -> the section of it that is about the viewer, "" for all of it."""
 
 NAPARIS_OWN = {
-    "File", "Open Sample", "Plugins", "Filter", "Save Selected Layers…", "napari-ppn2v"
-}  # fmt: skip
+    *("File", "Open Sample", "Save Selected Layers…"),
+    *("Layers", "Filter", "Plugins", "napari-ppn2v"),
+}
 
 
 def about_the_viewer(path: Path) -> str:
