@@ -171,3 +171,12 @@ def test_a_calibration_of_several_channels_gives_the_one_denoised(stack):
     low, high = run.denoiser.noise_model.signal_range
     assert 90 < low < high
     assert high > 150
+
+
+def test_training_longer_goes_on_where_the_first_training_ended(stack):
+    run = ppn2v.train(
+        stack.observation, axes="TYX", method="n2v", steps=40, times_longer=2
+    )
+    assert list(run.curves) == ["n2v", "n2v, longer", "n2v, longer 2"]
+    best = [min(p.validation_loss for p in curve) for curve in run.curves.values()]
+    assert min(best[1:]) <= best[0] * 1.05

@@ -27,7 +27,7 @@ from napari_ppn2v.errors import BadSetting
 from napari_ppn2v.events import Event, Notice, drain
 from napari_ppn2v.pipeline.budget import plan_steps
 from napari_ppn2v.pipeline.denoising import denoise_frames
-from napari_ppn2v.pipeline.journeys import TrainedRun, train_denoiser
+from napari_ppn2v.pipeline.journeys import TrainedRun, train_denoiser, train_longer
 from napari_ppn2v.pipeline.noise_sources import (
     Bootstrap,
     Calibration,
@@ -105,7 +105,7 @@ def denoise(
     threads : of the CPU; one less than there are processors by default
     **options
         As for `train`: `preset`, `method`, `minutes`, `steps`, `seed`, `config`,
-        `training_frames`, `region`, `calibration_axes`.
+        `training_frames`, `region`, `calibration_axes`, `times_longer`.
 
     Returns
     -------
@@ -172,6 +172,7 @@ def train(
     training_frames: Sequence[int] | range | None = None,
     region: tuple[slice, slice] | None = None,
     calibration_axes: str | None = None,
+    times_longer: int = 0,
     on_event: OnEvent | None = None,
     stop: StopToken | None = None,
     device: str = "auto",
@@ -192,6 +193,9 @@ def train(
     calibration_axes
         Letters of the axes of the calibration; of several channels, the one denoised
         is taken.
+    times_longer
+        How often training goes on afterwards, each time by as many steps as its last
+        stage had; never to a worse validation loss.
     others : as for `denoise`
 
     Returns
@@ -210,12 +214,18 @@ def train(
     where = choose_device(device)
     with with_threads(threads):
         if steps is None and minutes is not None:
-            job = plan_steps([frames], settings, minutes, device=where, stop=stop)
-            steps = drain(job, on_event)
+            plan = plan_steps([frames], settings, minutes, device=where, stop=stop)
+            steps = drain(plan, on_event)
         if steps is not None:
             settings = settings.with_steps(steps)
-        journey = train_denoiser([frames], settings, source, device=where, stop=stop)
-        return drain(journey, on_event)
+        job = train_denoiser([frames], settings, source, device=where, stop=stop)
+        run = drain(job, on_event)
+        for _ in range(times_longer):
+            if stop.is_stopped:
+                break
+            job = train_longer(run, [frames], settings, device=where, stop=stop)
+            run = drain(job, on_event)
+        return run
 
 
 def apply(

@@ -543,6 +543,8 @@ def test_what_was_done_can_be_copied_as_a_script_that_runs(
     panel.image.frames.set_text("0-1")
     press(panel.start)
     qtbot.waitUntil(is_over(panel), timeout=SECONDS)
+    press(panel.denoising.followups.longer)
+    qtbot.waitUntil(is_over(panel), timeout=SECONDS)
     QApplication.clipboard().clear()
     press(panel.denoising.followups.script)
     script = QApplication.clipboard().text()
@@ -551,7 +553,7 @@ def test_what_was_done_can_be_copied_as_a_script_that_runs(
     monkeypatch.setattr("napari.current_viewer", lambda: viewer)
     names = {}
     exec(compile(script, "copied.py", "exec"), names)
-    result = next(layer for layer in viewer.layers if "denoised" in layer.name)
+    result = viewer.layers.selection.active
     np.testing.assert_array_equal(names["image"], result.data)
 
 

@@ -29,6 +29,7 @@ def python_script(
     *,
     calibration: Sequence[ArraySource] = (),
     noise_model: str | Path = "",
+    times_longer: int = 0,
     notes: Sequence[str] = (),
 ) -> str:
     """Write a script that trains on a stack and denoises it, as a request says.
@@ -39,6 +40,7 @@ def python_script(
     source : where `request.observation` comes from
     calibration : where each of `request.calibration` comes from
     noise_model : file of `request.noise_model`; without one, the script asks for it
+    times_longer : how often the model was trained longer afterwards
     notes : sentences for its beginning
 
     Returns
@@ -56,6 +58,8 @@ def python_script(
     call |= _noise_options(script, request, calibration, noise_model)
     call |= _training_options(request)
     call |= config_options(script, request.config)
+    if times_longer:
+        call["times_longer"] = str(times_longer)
     if request.config.inference.posterior_std:
         call["posterior_std"] = "True"
     _denoise(script, request, source, "ppn2v.denoise", ["observation"], call)

@@ -26,7 +26,7 @@ from napari_ppn2v.widgets.section import Section
 from napari_ppn2v.workers import launch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Mapping, Sequence
+    from collections.abc import Callable, Generator, Mapping
 
     from napari.components import ViewerModel
 
@@ -67,12 +67,12 @@ class Order:
     saved: NoiseModelRef | None
     expected: Mapping[str, float]
 
-    def script(self, notes: Sequence[str] = ()) -> str:
+    def script(self, times_longer: int = 0) -> str:
         """Return a Python script that does exactly this.
 
         Parameters
         ----------
-        notes : sentences for its beginning
+        times_longer : how often the model was trained longer afterwards
         """
         from napari_ppn2v.session.script import python_script
 
@@ -86,7 +86,7 @@ class Order:
             array_source(self.data),
             calibration=recordings if request.calibration else (),
             noise_model=path,
-            notes=notes,
+            times_longer=times_longer,
         )
 
     @property
@@ -351,11 +351,7 @@ class DenoiseRun(QWidget):
 
     def script(self) -> str:
         """Return a Python script of exactly what was done."""
-        notes = []
-        if self._n_longer:
-            times = "once" if self._n_longer == 1 else f"{self._n_longer} times"
-            notes.append(f"In the viewer, the model was trained longer {times}.")
-        return self._ordered().script(notes)
+        return self._ordered().script(self._n_longer)
 
     def _copy_script(self) -> None:
         clipboard = QApplication.clipboard()
