@@ -19,7 +19,7 @@ from napari_ppn2v.events import (
     collect,
     drain,
 )
-from napari_ppn2v.pipeline import stack_job
+from napari_ppn2v.pipeline import stack_results
 from napari_ppn2v.pipeline.stack_job import denoise_stack, denoise_trained
 from napari_ppn2v.pipeline.stack_request import Stack, StackRequest
 from napari_ppn2v.stop import StopToken
@@ -176,7 +176,7 @@ def test_a_result_beyond_memory_lies_in_a_file_and_holds_the_same(
 ):
     wanted = request(sample.observation, "TYX", config)
     in_memory = run(wanted).result.image
-    monkeypatch.setattr(stack_job, "MOST_OF_MEMORY", 0.0)
+    monkeypatch.setattr(stack_results, "MOST_OF_MEMORY", 0.0)
     in_file = run(wanted).result.image
     assert isinstance(in_file, np.memmap)
     np.testing.assert_array_equal(in_file, in_memory)

@@ -16,8 +16,9 @@ from napari_ppn2v.core.noise_model_config import NoiseModelConfig
 from napari_ppn2v.errors import BadSetting
 from napari_ppn2v.events import drain
 from napari_ppn2v.files.images import open_image
-from napari_ppn2v.pipeline.stack_job import apply_to_stack, denoise_stack
+from napari_ppn2v.pipeline.stack_job import denoise_stack
 from napari_ppn2v.pipeline.stack_request import Stack, StackRequest
+from napari_ppn2v.pipeline.stack_results import apply_to_stack
 from napari_ppn2v.session.script import ArraySource, apply_script, python_script
 from napari_ppn2v.stop import StopToken
 

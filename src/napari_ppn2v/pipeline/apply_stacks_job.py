@@ -31,8 +31,8 @@ from napari_ppn2v.pipeline.apply_job import (
 from napari_ppn2v.pipeline.apply_stacks_request import StackDenoised
 from napari_ppn2v.pipeline.config import RunConfig
 from napari_ppn2v.pipeline.provenance import software
-from napari_ppn2v.pipeline.stack_job import apply_to_stack
 from napari_ppn2v.pipeline.stack_request import StackRequest
+from napari_ppn2v.pipeline.stack_results import apply_to_stack
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from napari_ppn2v.core.denoiser import Denoiser
-    from napari_ppn2v.pipeline.stack_job import StackResult
+    from napari_ppn2v.pipeline.stack_results import StackResult
 
 
 class TrainedModel(Protocol):

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from napari.layers import Image
 
     from napari_ppn2v.core.denoiser import Denoiser
-    from napari_ppn2v.pipeline.stack_job import StackResult
+    from napari_ppn2v.pipeline.stack_results import StackResult
 
 _ESTIMATES = {"refined": "MMSE", "mmse": "MMSE", "prior-mean": "prior mean"}
 
