@@ -24,6 +24,8 @@ from napari_ppn2v.widgets.layer_data import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from napari.components import ViewerModel
     from napari.layers import Layer
     from numpy.typing import NDArray
@@ -87,6 +89,9 @@ def add_result(
         and image.shape[-1] in (3, 4)
         and show_as == "estimate"
     )
+    if source.is_rgb and letters.endswith("C") and not is_rgb:
+        # planes to scroll through: napari takes the last two axes for the image
+        image, letters = np.moveaxis(image, -1, 0), f"C{letters[:-1]}"
     place = _placed(source, letters[:-1] if is_rgb else letters)
     layer = Image(
         image,
@@ -240,22 +245,40 @@ def _placed(source: LayerData, axes: str) -> dict[str, Any]:
     An axis that the source does not have gets scale 1 and no unit.
     """
     known = source.layer_axes
-    if axes == known:
-        keep = list(range(len(known)))
-    elif all(axis in known for axis in axes):
-        keep = [known.index(axis) for axis in axes]
-    else:
-        return {"axis_labels": tuple(axis.lower() for axis in axes)}
-    affine = source.affine[np.ix_([*keep, -1], [*keep, -1])]
+    at = [known.find(axis) for axis in axes]  # -1 for those it does not have
+    has = [i for i, place in enumerate(at) if place >= 0]
+    keep = [at[i] for i in has]
+
+    def matrix(values: NDArray) -> NDArray:
+        square = np.eye(len(axes))
+        square[np.ix_(has, has)] = values[np.ix_(keep, keep)]
+        return square
+
+    affine = np.eye(len(axes) + 1)
+    affine[:-1, :-1] = matrix(source.affine)
+    affine[has, -1] = source.affine[keep, -1]
     return {
-        "scale": tuple(source.scale[i] for i in keep),
-        "translate": tuple(source.translate[i] for i in keep),
-        "rotate": source.rotate[np.ix_(keep, keep)],
-        "shear": _shear_matrix(source)[np.ix_(keep, keep)],
+        "scale": _for_each(at, source.scale, [1.0] * len(axes)),
+        "translate": _for_each(at, source.translate, [0.0] * len(axes)),
+        "rotate": matrix(source.rotate),
+        "shear": matrix(_shear_matrix(source)),
         "affine": affine,
-        "units": tuple(source.units[i] for i in keep),
-        "axis_labels": tuple(source.axis_labels[i] for i in keep),
+        "units": _for_each(at, source.units, ["pixel"] * len(axes)),
+        # numbers, which napari gives, say nothing beside letters
+        "axis_labels": (
+            tuple(axes.lower())
+            if -1 in at
+            else tuple(source.axis_labels[i] for i in keep)
+        ),
     }
+
+
+def _for_each(at: Sequence[int], values: Sequence, others: Sequence) -> tuple:
+    """Return the values at these places, the other ones where the place is -1."""
+    return tuple(
+        other if place < 0 else values[place]
+        for place, other in zip(at, others, strict=True)
+    )
 
 
 def _shear_matrix(source: LayerData) -> NDArray:
