@@ -17,6 +17,7 @@ from napari.qt.threading import create_worker
 from napari.utils import progress
 from napari.utils.notifications import show_error
 from qtpy.QtCore import QTimer
+from qtpy.QtWidgets import QApplication, QLabel, QStatusBar
 
 from napari_ppn2v.errors import Busy, OutOfMemory, PPN2VError, RunFailed
 from napari_ppn2v.events import FitProgress, StepDone
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 SECONDS_BETWEEN = 0.2  # of the frequent events: 20 000 of them froze a window 0.9 s
 _PAUSE_POLL = 0.05
 _ACTIVITY_MS = 1000  # between changes of the bar in napari's activity dock
+_SLOW, _USUAL = 10, 100  # per cent, of the picture that says that something goes on
 _FREQUENT = (StepDone, FitProgress)
 _RUNNING: set[Run] = set()  # kept alive until their threads have ended
 
@@ -322,6 +324,7 @@ class _Activity:
         bar, self._bar = self._bar, None
         if bar is not None:
             bar.close()
+            _set_speed_of_indicator(_USUAL)
 
     def _show(self) -> None:
         self._timer.stop()  # the events handled inside may be those of this timer
@@ -331,11 +334,26 @@ class _Activity:
                 bar.close()
                 return
             self._bar = bar
+            _set_speed_of_indicator(_SLOW)
         done = int(100 * self._run.session.state.share)
         if done > self._bar.n:
             self._bar.update(done - self._bar.n)
         if not self._is_closed:
             self._timer.start()
+
+
+def _set_speed_of_indicator(per_cent: int) -> None:
+    """Set how fast the picture moves by which napari shows that something goes on.
+
+    For each of its 33 frames a second the whole window is put together. Without a
+    graphics card, on two processors, that took more than half of the training's time.
+    """
+    for window in QApplication.topLevelWidgets():
+        for bar in window.findChildren(QStatusBar):
+            for label in bar.findChildren(QLabel):
+                movie = label.movie()
+                if movie is not None:
+                    movie.setSpeed(per_cent)
 
 
 class _Warnings:
