@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from napari_ppn2v.core.camera import Camera, simulate_calibration
 from napari_ppn2v.core.noise_models.fitting import NoiseModelConfig
 from napari_ppn2v.errors import BadAxes, BadData, BadSetting
 from napari_ppn2v.events import (
@@ -20,7 +21,12 @@ from napari_ppn2v.events import (
     drain,
 )
 from napari_ppn2v.pipeline import stack_results
-from napari_ppn2v.pipeline.stack_job import denoise_stack, denoise_trained
+from napari_ppn2v.pipeline.memory_checkpoints import MemoryCheckpoints
+from napari_ppn2v.pipeline.stack_job import (
+    denoise_stack,
+    denoise_trained,
+    train_stack_longer,
+)
 from napari_ppn2v.pipeline.stack_request import Stack, StackRequest
 from napari_ppn2v.stop import StopToken
 
@@ -161,6 +167,56 @@ def test_a_stop_in_training_keeps_a_model_to_denoise_with(sample, config):
     done = drain(denoise_trained(report, StopToken()))
     assert done.result.image.shape == sample.observation.shape
     assert not done.is_stopped
+
+
+def test_what_was_stopped_early_is_denoised_without_the_uncertainty(sample, config):
+    inference = replace(config.inference, posterior_std=True)
+    wanted = request(sample.observation, "TYX", replace(config, inference=inference))
+    report = stop_at(StepDone, "n2v")(wanted)
+    events, done = collect(denoise_trained(report, StopToken()))
+    assert done.result.image.shape == sample.observation.shape
+    assert done.result.posterior_std is None
+    told = [e.message for e in events if isinstance(e, Notice) and e.is_warning]
+    assert any("no posterior standard deviation" in words for words in told)
+
+
+def test_channels_stopped_before_all_were_trained_can_be_trained_longer(sample, config):
+    data = np.stack([sample.observation[:2], sample.observation[2:4]], axis=1)
+    wanted = request(data, "TCYX", config, channels=(0, 1), is_put_together=True)
+    report = stop_at(StepDone, "n2v")(wanted)
+    done = drain(denoise_trained(report, StopToken()))
+    assert done.request.channels == (0,)
+    assert done.result.image.shape == (2, 1, 96, 96)
+    longer = drain(train_stack_longer(done, StopToken(), n_steps=5))
+    assert longer.result.image.shape == (2, 1, 96, 96)
+
+
+def test_training_longer_uses_the_noise_source_that_was_chosen(sample, config):
+    still = simulate_calibration(Camera(), n_repeats=20, size=64, peak_electrons=90)
+    calibration = Stack(data=still.observation, axes="TYX", name="still")
+    wanted = request(sample.observation, "TYX", config, calibration=(calibration,))
+    report = stop_at(StepDone, "n2v")(wanted)
+    events, _ = collect(train_stack_longer(report, StopToken(), n_steps=5))
+    stages = [e.stage for e in events if isinstance(e, StageStarted)]
+    assert "pseudo ground truth" not in stages
+
+
+def test_training_longer_that_was_stopped_goes_on_where_it_was(sample, config):
+    first = run(request(sample.observation, "TYX", config))
+    whole = drain(train_stack_longer(first, StopToken())).result.image
+    kept, stop = MemoryCheckpoints(), StopToken()
+    job = train_stack_longer(first, stop, checkpoints=lambda _: kept)
+    for event in job:
+        if isinstance(event, StepDone) and event.stage == "refinement 2" and event.step:
+            stop.stop()
+    events, done = collect(
+        train_stack_longer(first, StopToken(), checkpoints=lambda _: kept)
+    )
+    steps = [
+        e.step for e in events if isinstance(e, StepDone) and e.stage == "refinement 2"
+    ]
+    assert min(step for step in steps if step) > 1  # 0 while targets are made
+    np.testing.assert_array_equal(done.result.image, whole)
 
 
 def test_a_stop_while_denoising_keeps_the_model(sample, config):

@@ -13,6 +13,7 @@ from napari_ppn2v.core.devices import choose_device, describe_device, threads
 from napari_ppn2v.core.frames import check_trainable
 from napari_ppn2v.events import (
     DeviceChosen,
+    Notice,
     PartStarted,
     StageFinished,
     StageStarted,
@@ -119,6 +120,7 @@ def train_stack_longer(
     *,
     n_steps: int | None = None,
     preview: Preview | None = None,
+    checkpoints: ChannelCheckpoints | None = None,
 ) -> Generator[Event, None, StackReport]:
     """Train the models of an earlier run longer, and denoise its stack again.
 
@@ -137,9 +139,11 @@ def train_stack_longer(
             [request.training_source(channel)],
             request.config,
             n_steps=n_steps,
+            noise_source=noise_source(request, channel),
             device=device,
             stop=stop,
             preview=preview if channel == request.channels[0] else None,
+            checkpoints=no_checkpoints if checkpoints is None else checkpoints(channel),
         )
 
     return (yield from _run(request, train, stop, is_reading=False))
@@ -148,20 +152,28 @@ def train_stack_longer(
 def denoise_trained(
     report: StackReport, stop: StopToken
 ) -> Generator[Event, None, StackReport]:
-    """Denoise with what a stopped run has learnt so far."""
+    """Denoise with what a stopped run has learnt so far.
+
+    Returns
+    -------
+    StackReport
+        With the request cut to the channels that were trained, if not all were.
+    """
     request = report.request
     if len(report.runs) < len(request.channels):
-        done = request.channels[: len(report.runs)]
-        request = replace(request, channels=done)
+        request = replace(request, channels=request.channels[: len(report.runs)])
     with threads(request.threads):
         device = choose_device(request.device)
         yield DeviceChosen(describe_device(device))
         began = time.perf_counter()
-        result = yield from apply_to_stack(
-            report.denoisers, request, stop, device=device
-        )
-    seconds = {**report.seconds, "denoise": time.perf_counter() - began}
-    return replace(report, result=result, is_stopped=result is None, seconds=seconds)
+        result = yield from _apply(report.denoisers, request, stop, device)
+    return replace(
+        report,
+        request=request,
+        result=result,
+        is_stopped=result is None,
+        seconds={**report.seconds, "denoise": time.perf_counter() - began},
+    )
 
 
 def _run(
@@ -206,11 +218,28 @@ def _run(
         if is_stopped:
             return report
         began = time.perf_counter()
-        result = yield from apply_to_stack(
-            report.denoisers, request, stop, device=device
-        )
+        result = yield from _apply(report.denoisers, request, stop, device)
     seconds["denoise"] = time.perf_counter() - began
     return replace(report, result=result, is_stopped=result is None)
+
+
+def _apply(
+    denoisers: Sequence[Denoiser],
+    request: StackRequest,
+    stop: StopToken,
+    device: torch.device,
+) -> Generator[Event, None, StackResult | None]:
+    """Denoise, without the uncertainty where what was trained gives none."""
+    inference = request.config.inference
+    if inference.posterior_std and not all(d.gives_posterior_std for d in denoisers):
+        yield Notice(
+            "There is no posterior standard deviation: the estimate in use, the prior "
+            "mean, comes without one.",
+            is_warning=True,
+        )
+        inference = replace(inference, posterior_std=False)
+        request = replace(request, config=replace(request.config, inference=inference))
+    return (yield from apply_to_stack(denoisers, request, stop, device=device))
 
 
 def noise_source(request: StackRequest, channel: int) -> NoiseSource:
