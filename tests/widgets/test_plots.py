@@ -243,14 +243,15 @@ def test_stages_follow_each_other_on_one_axis(losses):
     steps, _ = xy(losses._validation)
     steps = steps[np.isfinite(steps)]
     assert steps.tolist() == [50, 100, 150, 200, 250, 300, 350, 400]
-    names = [item.toPlainText() for item in losses._names]
+    names = [item.toPlainText().split("\n")[0] for item in losses._words]
     assert names == ["Noise2Void", "refinement 1"]
 
 
 def test_the_best_of_each_stage_is_marked_with_its_value(losses):
     losses.show({"n2v": CURVE, "pn2v": CURVE[:2]})
     assert xy(losses._best)[0].tolist() == [150, 300]
-    assert [item.toPlainText() for item in losses._values] == ["2", "2.5"]
+    words = [item.toPlainText() for item in losses._words]
+    assert words == ["Noise2Void\n2", "with noise model\n2.5"]
 
 
 def test_losses_of_different_units_share_the_axis(losses):
@@ -270,7 +271,7 @@ def test_shortest_curves_are_shown(losses, curves_):
 def test_fewer_stages_than_before_leave_no_names_behind(losses):
     losses.show({"n2v": CURVE, "pn2v": CURVE})
     losses.show({"n2v": CURVE})
-    assert [item.isVisible() for item in losses._names] == [True, False]
+    assert [item.isVisible() for item in losses._words] == [True, False]
     assert not any(line.isVisible() for line in losses._borders)
 
 

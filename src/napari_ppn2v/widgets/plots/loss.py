@@ -26,9 +26,9 @@ STAGE_NAMES = {
     "refinement": "refinement",
 }
 _RING = 11  # pixels
-_NEAR_END = 0.8  # of all steps; texts beyond are written to the left of their place
-_TOP = 1.45  # room for the names of the stages
-_BOTTOM = -0.22  # and for the numbers of the best
+_HIGHEST = 1.05  # where the steep start of a curve is cut, below the words
+_TOP = 1.8  # room for the names of the stages and their best losses
+_BOTTOM = -0.12
 
 
 class LossPlot(Plot):
@@ -64,8 +64,7 @@ class LossPlot(Plot):
         self._best = self.plot([], [], pen=None, symbol="o")
         self._best.setSymbolSize(_RING)
         self._borders: list[Any] = []
-        self._names: list[Any] = []
-        self._values: list[Any] = []
+        self._words: list[Any] = []
         self.setYRange(_BOTTOM, _TOP, padding=0)
         self._recolour()
 
@@ -84,15 +83,18 @@ class LossPlot(Plot):
 
     def draw(self, curves: Mapping[str, Curve]) -> None:
         """Show the losses of each stage, in the order given."""
-        pieces, best, starts, start = [], [], [0.0], 0.0
-        for curve in curves.values():
+        pieces, best, words, starts, start = [], [], [], [0.0], 0.0
+        for stage, curve in curves.items():
             points = np.asarray(curve, float).reshape(-1, 3)
             x = start + points[:, 0]
             training, validation, lowest = _on_one_scale(points)
-            pieces.append((x, training, validation))
+            cut = (np.minimum(losses, _HIGHEST) for losses in (training, validation))
+            pieces.append((x, *cut))
+            words.append((start, _stage_name(stage)))
             if lowest is not None:
                 place = int(np.nanargmin(points[:, 2]))
-                best.append((x[place], validation[place], lowest))
+                best.append((x[place], min(validation[place], _HIGHEST)))
+                words[-1] = (start, f"{words[-1][1]}\n{lowest:.4g}")
             start = float(x[-1]) if len(x) else start
             starts.append(start)
         for line, column in ((self._training, 1), (self._validation, 2)):
@@ -100,41 +102,26 @@ class LossPlot(Plot):
                 *_joined([(p[0], p[column]) for p in pieces]), connect="finite"
             )
         self._best.setData([b[0] for b in best], [b[1] for b in best])
-        self._write(list(curves), starts, best)
+        self._fill(self._words, words)
+        self._divide(starts[1:-1])
         self.setXRange(0, max(start, 1.0), padding=0.02)
 
-    def _write(
-        self,
-        stages: list[str],
-        starts: list[float],
-        best: list[tuple[float, float, float]],
-    ) -> None:
-        """Name the stages above and the best losses below their points."""
-        end = starts[-1]
-        names = [(starts[i], _TOP, _stage_name(s)) for i, s in enumerate(stages)]
-        if len(names) > 1 and names[-1][0] > _NEAR_END * end:
-            names[-1] = (end, *names[-1][1:])
-        values = [(x, y, f"{value:.4g}") for x, y, value in best]
-        self._fill(self._names, names, end)
-        self._fill(self._values, values, end)
-        while len(self._borders) < len(stages) - 1:
+    def _divide(self, borders: list[float]) -> None:
+        """Draw a line between one stage and the next."""
+        while len(self._borders) < len(borders):
             line = pg.InfiniteLine(angle=90, movable=False)
             line.setPen(self._pen(self.colours.faint, 1, Qt.PenStyle.DashLine))
             self._borders.append(line)
             self.addItem(line)
         for place, line in enumerate(self._borders):
-            line.setVisible(place < len(stages) - 1)
-            if place < len(stages) - 1:
-                line.setValue(starts[place + 1])
+            line.setVisible(place < len(borders))
+            if place < len(borders):
+                line.setValue(borders[place])
 
-    def _fill(
-        self,
-        items: list[Any],
-        texts: list[tuple[float, float, str]],
-        end: float,
-    ) -> None:
+    def _fill(self, items: list[Any], texts: list[tuple[float, str]]) -> None:
+        """Write texts above the curves, each from a step on."""
         while len(items) < len(texts):
-            item = pg.TextItem(color=self.colours.ink)
+            item = pg.TextItem(color=self.colours.ink, anchor=(0, 0))
             font = item.textItem.font()
             font.setPointSize(8)
             item.setFont(font)
@@ -143,10 +130,9 @@ class LossPlot(Plot):
         for place, item in enumerate(items):
             item.setVisible(place < len(texts))
             if place < len(texts):
-                x, y, text = texts[place]
+                x, text = texts[place]
                 item.setText(text)
-                item.setAnchor((1.0 if x > _NEAR_END * end else 0.0, 0.0))
-                item.setPos(x, y)
+                item.setPos(x, _TOP)
 
     def _recolour(self) -> None:
         super()._recolour()
@@ -157,13 +143,14 @@ class LossPlot(Plot):
         self._best.setSymbolBrush(None)
         for line in self._borders:
             line.setPen(self._pen(colours.faint, 1, Qt.PenStyle.DashLine))
-        for item in (*self._names, *self._values):
+        for item in self._words:
             item.setColor(colours.ink)
 
 
 def _stage_name(stage: str) -> str:
-    name, _, number = stage.partition(" ")
-    return " ".join(part for part in (STAGE_NAMES.get(name, name), number) if part)
+    """Return "Noise2Void, longer 2" for "n2v, longer 2"."""
+    known = next((name for name in STAGE_NAMES if stage.startswith(name)), "")
+    return STAGE_NAMES.get(known, "") + stage.removeprefix(known)
 
 
 def _on_one_scale(points: Floats) -> tuple[Floats, Floats, float | None]:
