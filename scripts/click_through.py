@@ -25,7 +25,7 @@ os.environ.setdefault("QT_QPA_PLATFORM", "xcb")
 
 import napari
 import numpy as np
-from qtpy.QtCore import QPoint, QPointF, Qt, QTimer
+from qtpy.QtCore import QPoint, QPointF, QTimer
 from qtpy.QtGui import QAction, QImage
 from qtpy.QtWidgets import QApplication, QComboBox, QFileDialog, QMenu, QWidget
 
@@ -35,7 +35,6 @@ Steps = Generator[Wait, None, None]
 SHORT, LONG = 30.0, 1800.0  # seconds to wait for a reaction, and for a training
 LEAST_GAIN = 6.0  # dB that the denoised sample must come closer to its truth
 PLUGIN = "napari-ppn2v"
-DOCUMENTED_WIDTH = 1400  # pixels of the pictures in the documentation
 
 
 class Failed(Exception):
@@ -45,8 +44,8 @@ class Failed(Exception):
 class Robot:
     """Moves the mouse and the keys of the X server, and takes pictures."""
 
-    def __init__(self, viewer: napari.Viewer, folder: Path, pictures: Path | None):
-        self.viewer, self.folder, self.pictures = viewer, folder, pictures
+    def __init__(self, viewer: napari.Viewer, folder: Path):
+        self.viewer, self.folder = viewer, folder
         self.window = viewer.window._qt_window
         folder.mkdir(parents=True, exist_ok=True)
 
@@ -137,7 +136,7 @@ class Robot:
 
     # -- pictures ---------------------------------------------------------------------
 
-    def picture(self, name: str, *, is_documented: bool = False) -> Steps:
+    def picture(self, name: str) -> Steps:
         """Take the whole window, in napari's dark and light theme."""
         self.point(self.window.mapToGlobal(QPoint(5, self.window.height() - 5)))
         for theme in ("light", "dark"):
@@ -147,8 +146,6 @@ class Robot:
             image = self.grab()
             path = self.folder / f"{name}_{theme}.png"
             image.save(str(path))
-            if is_documented and self.pictures is not None:
-                self.document(image, f"{name}_{theme}.png")
 
     def grab(self) -> QImage:
         """Take what is on the screen where the window is, dialogs included."""
@@ -157,15 +154,6 @@ class Robot:
         area = self.window.geometry()
         everything = screen.grabWindow(0)  # type: ignore[arg-type]
         return everything.copy(area).toImage()
-
-    def document(self, image: QImage, name: str) -> None:
-        """Save a picture for the documentation, with few colours, to stay small."""
-        assert self.pictures is not None
-        self.pictures.mkdir(parents=True, exist_ok=True)
-        smooth = Qt.TransformationMode.SmoothTransformation
-        small = image.scaledToWidth(DOCUMENTED_WIDTH, smooth)
-        few = small.convertToFormat(QImage.Format.Format_Indexed8)
-        few.save(str(self.pictures / name), "PNG", 0)
 
 
 def _xdotool(*words: str) -> None:
@@ -221,14 +209,14 @@ def denoise(robot: Robot, model_file: Path) -> Steps:
         f"the times of the presets, which read {times}",
     )
     yield from robot.check(panel.time.button_of("fast"))
-    yield from robot.picture("1_ready", is_documented=True)
+    yield from robot.picture("1_ready")
     yield from robot.click(panel.start.button)
     yield (lambda: panel.session.is_busy, SHORT, "the run to begin")
     yield (_reached(panel, "n2v", 0.6), LONG, "the Noise2Void training")
-    yield from robot.picture("2_training", is_documented=True)
+    yield from robot.picture("2_training")
     yield (lambda: panel.session.state.fit.model is not None, LONG, "the noise model")
     yield from robot.reach(panel.denoising.noise_plots)
-    yield from robot.picture("3_noise_model", is_documented=True)
+    yield from robot.picture("3_noise_model")
     yield (_reached(panel, "refinement 2", 0.3), LONG, "the second refinement")
     yield from robot.reach(panel.denoising.monitor)
     yield from robot.picture("4_refinement")
@@ -237,7 +225,7 @@ def denoise(robot: Robot, model_file: Path) -> Steps:
     if state.status.value != "finished":
         raise Failed(f"The run {state.status.value}: {state.message}")
     yield from robot.reach(panel.denoising.followups)
-    yield from robot.picture("5_denoised", is_documented=True)
+    yield from robot.picture("5_denoised")
     yield from robot.click(panel.denoising.followups.save)
     yield from robot.answer_dialog(model_file)
     yield (model_file.is_file, SHORT, f"the model file {model_file.name}")
@@ -263,7 +251,7 @@ def look_at_noise_model(robot: Robot) -> Steps:
         SHORT,
         f"the cursor to follow the mouse away from {before:.5g}",
     )
-    yield from robot.picture("6_inspect", is_documented=True)
+    yield from robot.picture("6_inspect")
 
 
 def apply_from_file(robot: Robot, model_file: Path, expected: np.ndarray) -> Steps:
@@ -271,15 +259,17 @@ def apply_from_file(robot: Robot, model_file: Path, expected: np.ndarray) -> Ste
     viewer = robot.viewer
     yield from robot.menu("Plugins", PLUGIN, "Apply a model (PPN2V)")
     panel = yield from _dock(robot, "ApplyPanel")
+    known = panel.model.list.count()
     yield from robot.click(panel.model.load_button)
     yield from robot.answer_dialog(model_file)
+    yield (lambda: panel.model.list.count() > known, SHORT, "the model to be loaded")
     count = len(viewer.layers)
     panel.choose_layer(viewer.layers["EMCCD recording"])
-    yield (panel.start.button.isEnabled, SHORT, f"Apply: {panel.start.reason()}")
+    yield (panel.start.button.isEnabled, SHORT, "the button “Apply” to be enabled")
     yield from robot.click(panel.start.button)
     yield (lambda: len(viewer.layers) > count, LONG, "the layer of the applied model")
     yield (lambda: not panel.session.is_busy, SHORT, "the end of the run")
-    yield from robot.picture("7_applied", is_documented=True)
+    yield from robot.picture("7_applied")
     again = viewer.layers.selection.active.data
     if not np.allclose(again, expected, rtol=1e-4, atol=1e-2):
         worst = float(np.abs(again - expected).max())
@@ -374,13 +364,10 @@ def main() -> int:
     """Run it; the exit status is 1 where anything went wrong."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--output", type=Path, default=Path("click-through"))
-    parser.add_argument(
-        "--pictures", type=Path, help="also save the pictures of the documentation here"
-    )
     arguments = parser.parse_args()
     viewer = napari.Viewer(show=True)
     viewer.window.resize(1880, 1160)
-    robot = Robot(viewer, arguments.output.absolute(), arguments.pictures)
+    robot = Robot(viewer, arguments.output.absolute())
     with tempfile.TemporaryDirectory() as folder:
         driver = Driver(story(robot, Path(folder, "emccd.ppn2v")), robot)
         napari.run()
