@@ -19,15 +19,17 @@ import time
 import traceback
 from collections.abc import Callable, Generator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 os.environ.setdefault("QT_QPA_PLATFORM", "xcb")
 
 import napari
 import numpy as np
 from qtpy.QtCore import QPoint, QPointF, QTimer
-from qtpy.QtGui import QAction, QImage
 from qtpy.QtWidgets import QApplication, QComboBox, QFileDialog, QMenu, QWidget
+
+if TYPE_CHECKING:
+    from qtpy.QtGui import QAction, QImage
 
 Wait = float | tuple[Callable[[], Any], float, str]
 Steps = Generator[Wait, None, None]

@@ -112,7 +112,8 @@ class DenoiseRun(QWidget):
         self._kept: dict[int, MemoryCheckpoints] = {}
         self._pairs: list[PairHistogram] = []
         self._fitted: dict[int, str] = {}
-        self._n_longer = 0
+        self._longer_from: StackReport | None = None
+        self._n_before = self._n_longer = 0
         self._view: NoiseModelView | None = None
         self._lay_out()
         self._connect()
@@ -127,7 +128,7 @@ class DenoiseRun(QWidget):
 
     def _connect(self) -> None:
         self.followups.denoise.clicked.connect(self.denoise_with_kept)
-        self.followups.resume.clicked.connect(self.go_on)
+        self.followups.resume.clicked.connect(self.resume)
         self.followups.longer.clicked.connect(self.train_longer)
         self.followups.save.clicked.connect(self._ask_where)
         self.followups.script.clicked.connect(self._copy_script)
@@ -147,7 +148,8 @@ class DenoiseRun(QWidget):
 
     def start(self, order: Order) -> None:
         """Begin a run; raises Busy where another one goes on."""
-        self.order, self.report, self._n_longer = order, None, 0
+        self.order, self.report = order, None
+        self._longer_from, self._n_longer = None, 0
         self._kept, self._fitted = defaultdict(MemoryCheckpoints), {}
         self.go_on()
 
@@ -168,6 +170,13 @@ class DenoiseRun(QWidget):
 
         self._launch(job, f"Denoising {order.title}", self._planned(order))
 
+    def resume(self) -> None:
+        """Go on where the run was stopped, be it the first one or a longer training."""
+        if self._longer_from is None:
+            self.go_on()
+        else:
+            self._go_on_longer(self._longer_from)
+
     def denoise_with_kept(self) -> None:
         """Denoise with the best weights that a stopped run has left."""
         report = self._reported()
@@ -181,15 +190,21 @@ class DenoiseRun(QWidget):
 
     def train_longer(self) -> None:
         """Go on from the trained weights, and denoise again."""
-        report, preview = self._reported(), self._begin_preview()
+        self._longer_from, self._n_before = self._reported(), self._n_longer
+        self._kept = defaultdict(MemoryCheckpoints)
+        self._go_on_longer(self._longer_from)
+
+    def _go_on_longer(self, trained: StackReport) -> None:
+        preview, kept = self._begin_preview(), self._kept
 
         def job(stop: StopToken) -> Generator[Event, None, StackReport]:
             from napari_ppn2v.pipeline.stack_job import train_stack_longer
 
-            return train_stack_longer(report, stop, preview=preview)
+            return train_stack_longer(
+                trained, stop, preview=preview, checkpoints=lambda c: kept[c]
+            )
 
         self._launch(job, f"Training {self._ordered().title} longer", [])
-        self._n_longer += 1
 
     def _ordered(self) -> Order:
         assert self.order is not None
@@ -245,6 +260,8 @@ class DenoiseRun(QWidget):
         return self._view
 
     def _on_state(self, state: RunState) -> None:
+        self.followups.setEnabled(not state.status.is_busy)
+        self.followups.setToolTip(self._session.why_busy)
         if self._session.run is not self.run:
             return  # a run of another dock
         curves = {
@@ -282,6 +299,8 @@ class DenoiseRun(QWidget):
     def _on_done(self, report: StackReport) -> str:
         """Take the result over; returns what the monitor says about it."""
         self.report = report
+        if self._longer_from is not None:
+            self._n_longer = self._n_before + 1
         self.preview.end()
         self._keep_models(report)
         order = self._ordered()
@@ -336,14 +355,14 @@ class DenoiseRun(QWidget):
 
         request = self._reported().request
         denoisers = self._session.denoisers[request.observation.name].denoisers
-        target = path.with_name(path.name.removesuffix(MODEL_SUFFIX))
+        stem = path.name.removesuffix(MODEL_SUFFIX) or "model"
         tags = [""]
         if len(denoisers) > 1:
             tags = [f"_c{channel}" for channel in request.channels]
-        names = [f"{target.name}{tag}{MODEL_SUFFIX}" for tag in tags]
+        names = [f"{stem}{tag}{MODEL_SUFFIX}" for tag in tags]
         try:
             for name, denoiser in zip(names, denoisers, strict=False):
-                save_model(target.with_name(name), denoiser)
+                save_model(path.with_name(name), denoiser)
         except PPN2VError as error:
             show_error(str(error))
             return
