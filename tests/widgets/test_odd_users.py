@@ -2,12 +2,30 @@
 
 from __future__ import annotations
 
+import time
+
+import dask.array as da
 import numpy as np
 import pytest
 from napari.components import ViewerModel
+from napari.layers import Image
 
+from napari_ppn2v.events import Notice
+from napari_ppn2v.session.state import Status
 from napari_ppn2v.widgets.layers import add_result, read_layer
-from tests.widgets.test_denoise_panel import noisy_like
+from napari_ppn2v.widgets.saving import file_stem
+from napari_ppn2v.workers import launch
+from tests.widgets.test_denoise_panel import (
+    SECONDS,
+    dock,
+    is_over,
+    noisy_like,
+    press,
+    scene,
+    start_and_stop,
+)
+
+__all__ = ["dock"]
 
 
 def colours(shape=(64, 64), n=3):
@@ -45,3 +63,99 @@ def test_two_of_three_colours_lie_over_the_image_too():
     )
     assert made.data.shape == (2, 64, 64)
     np.testing.assert_allclose(made.scale, (1, 0.5, 0.25))
+
+
+# -- runs ---------------------------------------------------------------------------
+
+
+def test_a_longer_training_that_was_stopped_is_resumed_not_begun_anew(dock, qtbot):
+    viewer, panel = dock(40)
+    panel.choose_layer(viewer.add_image(scene()[1], name="cells"))
+    press(panel.start)
+    qtbot.waitUntil(is_over(panel), timeout=SECONDS)
+    first = viewer.layers[-1].data.copy()
+    followups, session = panel.denoising.followups, panel.session
+    press(followups.longer)
+
+    def trains():
+        now = session.state.running_stage
+        return now is not None and now.name == "refinement 2" and now.step > 2
+
+    qtbot.waitUntil(trains, timeout=SECONDS)
+    panel.denoising.monitor.stop_button.click()
+    qtbot.waitUntil(is_over(panel), timeout=SECONDS)
+    press(followups.resume)
+    qtbot.waitUntil(is_over(panel), timeout=SECONDS)
+    assert session.state.status is Status.FINISHED
+    stages = [stage.name for stage in session.state.stages]
+    assert "refinement 2" in stages
+    assert "n2v" not in stages
+    longer = viewer.layers.selection.active.data
+    assert not np.array_equal(longer, first)
+
+
+def test_what_can_follow_a_run_waits_for_the_run_of_another_dock(dock, qtbot):
+    viewer, panel = dock(5000)
+    panel.choose_layer(viewer.add_image(scene()[1], name="cells"))
+    start_and_stop(panel, qtbot)
+    other = launch(panel.session, endless, title="Something else")
+    assert not panel.denoising.followups.resume.isEnabled()
+    other.stop()
+    qtbot.waitUntil(is_over(panel), timeout=SECONDS)
+    assert panel.denoising.followups.resume.isEnabled()
+
+
+def endless(stop):
+    while not stop.is_stopped:
+        yield Notice("working")
+        time.sleep(0.02)
+
+
+def test_an_image_that_can_no_longer_be_read_is_said_in_words(dock, qtbot):
+    viewer, panel = dock()
+    is_gone = []
+
+    def read(block):
+        if is_gone:
+            raise OSError("the network drive is gone")
+        return block
+
+    stack = noisy_like((2, 64, 64))
+    lazy = da.from_array(stack, chunks=(1, 64, 64)).map_blocks(
+        read, dtype=stack.dtype, meta=stack[:0, :0, :0]
+    )
+    layer = Image(lazy, name="far away", cache=False)
+    panel.choose_layer(viewer.add_layer(layer))
+    is_gone.append(True)
+    press(panel.start)
+    qtbot.waitUntil(is_over(panel), timeout=SECONDS)
+    assert panel.session.state.status is Status.FAILED
+    assert "Frame 0 cannot be read (the network drive is gone)" in (
+        panel.session.state.message
+    )
+
+
+def test_a_new_run_replaces_no_model_of_the_same_name(dock, qtbot, tmp_path):
+    viewer, panel = dock(5)
+    panel.choose_layer(viewer.add_image(noisy_like((2, 32, 32)), name="a/b: 1"))
+    for _ in range(2):
+        press(panel.start)
+        qtbot.waitUntil(is_over(panel), timeout=SECONDS)
+    assert list(panel.session.denoisers) == ["a/b: 1", "a/b: 1 (2)"]
+    panel.denoising.save_model(tmp_path / ".ppn2v")  # a name without a name
+    assert [path.name for path in tmp_path.iterdir()] == ["model.ppn2v"]
+
+
+@pytest.mark.parametrize(
+    ("layer", "file"),
+    [
+        ("cells", "cells"),
+        ("../a/b: c", "a_b_ c"),
+        ("Zelle 3 µm ä 🙂", "Zelle 3 µm ä"),
+        ("", "image"),
+        ("🙂/..", "image"),
+    ],
+)
+def test_files_are_named_after_layers_of_any_name(layer, file):
+    assert file_stem(layer) == file
+    assert len(file_stem("x" * 300)) == 100

@@ -27,6 +27,10 @@ __all__ = [
 ]
 
 
+# what lazy arrays raise when the file, the network or the computation behind fails
+_UNREADABLE = (OSError, EOFError, ValueError, KeyError, TypeError, RuntimeError)
+
+
 class ArrayLike(Protocol):
     """What a source must offer; numpy, dask, Zarr and our file readers all do."""
 
@@ -117,6 +121,10 @@ class Frames:
         Returns
         -------
         ndarray, (rows, columns) float32, ADU, independent of the source.
+
+        Raises
+        ------
+        BadData  If the source fails, or the frame holds values that are not finite.
         """
         if not 0 <= index < len(self):
             raise IndexError(f"There is no frame {index} among {len(self)}.")
@@ -125,7 +133,7 @@ class Frames:
             *self._in_source(rows, columns),
             channel=self.channel,
         )
-        block = np.asarray(self._source[where])
+        block = _read(self._source, where, index, self.name)
         if self._source_layout.is_transposed:
             block = block.T
         with np.errstate(over="ignore"):
@@ -263,7 +271,7 @@ def check_trainable(frames: Frames, minimum_side: int) -> None:
         raise BadData(
             f"{_of_file(frames.name)}The frames are {height} x {width} pixels, but "
             f"training needs at least {minimum_side} x {minimum_side}. Use larger "
-            "frames, or settings with a smaller patch."
+            "frames, or a larger region of them."
         )
     value = 0.0
     for frame in frames:
@@ -271,6 +279,8 @@ def check_trainable(frames: Frames, minimum_side: int) -> None:
         if (frame != value).any():
             return
     which = "the image" if len(frames) == 1 else f"each of the {len(frames)} frames"
+    if frames.layout.n_channels > 1:
+        which = f"channel {frames.channel} of {which}"
     raise BadData(
         f"{_of_file(frames.name)}Every pixel of {which} has the same value ({value:g} "
         "in the last one), so there is nothing to learn from. Check that the right "
@@ -321,6 +331,24 @@ def _plain_slice(part: slice, size: int) -> slice:
     if step != 1:
         raise ValueError(f"A region is read with step 1, not {step}.")
     return slice(start, max(start, stop))
+
+
+def _read(source: ArrayLike, where: Any, index: int, name: str) -> np.ndarray:
+    """Read from a source that may be lazy: then anything may fail here.
+
+    Raises
+    ------
+    BadData
+    """
+    try:
+        return np.asarray(source[where])
+    except _UNREADABLE as error:
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        raise BadData(
+            f"{_of_file(name)}Frame {index} cannot be read ({lines[0]}). Check that "
+            "what the image comes from, a file or a drive, is still there; then try "
+            "again."
+        ) from error
 
 
 def _words(part: slice) -> str:

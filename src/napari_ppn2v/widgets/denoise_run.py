@@ -22,6 +22,7 @@ from napari_ppn2v.widgets.preview_layer import PreviewControl
 from napari_ppn2v.widgets.result_layers import add_results, estimate_words
 from napari_ppn2v.widgets.run_actions import RunActions
 from napari_ppn2v.widgets.run_monitor import RunMonitor
+from napari_ppn2v.widgets.saving import file_stem
 from napari_ppn2v.widgets.section import Section
 from napari_ppn2v.workers import launch
 
@@ -112,6 +113,7 @@ class DenoiseRun(QWidget):
         self._kept: dict[int, MemoryCheckpoints] = {}
         self._pairs: list[PairHistogram] = []
         self._fitted: dict[int, str] = {}
+        self._model_name = ""  # of what was trained, in the session
         self._longer_from: StackReport | None = None
         self._n_before = self._n_longer = 0
         self._view: NoiseModelView | None = None
@@ -149,7 +151,7 @@ class DenoiseRun(QWidget):
     def start(self, order: Order) -> None:
         """Begin a run; raises Busy where another one goes on."""
         self.order, self.report = order, None
-        self._longer_from, self._n_longer = None, 0
+        self._longer_from, self._n_longer, self._model_name = None, 0, ""
         self._kept, self._fitted = defaultdict(MemoryCheckpoints), {}
         self.go_on()
 
@@ -319,10 +321,15 @@ class DenoiseRun(QWidget):
             replace(denoiser, provenance={**denoiser.provenance, **report.provenance})
             for denoiser in report.denoisers
         )
-        self._session.add_denoiser(
-            NamedDenoiser(name, denoisers, channels[: len(denoisers)], f"from {name}"),
-            replacing=True,
+        named = NamedDenoiser(
+            self._model_name or name,
+            denoisers,
+            channels[: len(denoisers)],
+            f"from {name}",
         )
+        # no other model of that name is lost, such as one that was loaded
+        is_known = self._model_name in self._session.denoisers
+        self._model_name = self._session.add_denoiser(named, replacing=is_known).name
         for number, pairs in enumerate(self._pairs[: len(report.runs)]):
             fit = report.runs[number].noise_fit
             if fit is None:
@@ -342,9 +349,9 @@ class DenoiseRun(QWidget):
             self._fitted[number] = kept.name
 
     def _ask_where(self) -> None:
-        name = f"{self._reported().request.observation.name}.ppn2v"
+        name = file_stem(self._reported().request.observation.name)
         chosen, _ = QFileDialog.getSaveFileName(
-            self, "Save the trained model", name, MODEL_FILES
+            self, "Save the trained model", f"{name}.ppn2v", MODEL_FILES
         )
         if chosen:
             self.save_model(Path(chosen))
@@ -354,7 +361,7 @@ class DenoiseRun(QWidget):
         from napari_ppn2v.files.model_file import MODEL_SUFFIX, save_model
 
         request = self._reported().request
-        denoisers = self._session.denoisers[request.observation.name].denoisers
+        denoisers = self._session.denoisers[self._model_name].denoisers
         stem = path.name.removesuffix(MODEL_SUFFIX) or "model"
         tags = [""]
         if len(denoisers) > 1:
