@@ -392,6 +392,9 @@ def measure_end(scene: Scene, rows: list[Row]) -> Steps:
         yield 0.1
         scene.panel.start.button.click()
         yield lambda: scene.stage() == options.stage or not scene.session.is_busy
+        if scene.stage() != options.stage:
+            state = scene.session.state
+            raise RuntimeError(f"The run {state.status.value}: {state.message}")
         yield options.after
     row = {"end": ENDS[options.end], "stage": options.stage, "seen in": scene.stage()}
     rows.append(row)
@@ -468,7 +471,7 @@ def case_of(
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, "rows.json")
         done = subprocess.run(
-            [sys.executable, __file__, "--case", case, "--rows", str(file), *words],
+            [sys.executable, "-X", "faulthandler", __file__, "--case", case, "--rows", str(file), *words],
             env=environment,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
@@ -520,6 +523,8 @@ def ends(options: argparse.Namespace) -> list[Row]:
                 row["lines on stderr"] = len(process["said"].splitlines())
             every.extend(rows)
     print(f"Load: {load.words()}")
+    if not every:
+        raise SystemExit("No run could be ended; see above.")
     report("Ending a run", "gui-ends", every, options.out)
     return every
 

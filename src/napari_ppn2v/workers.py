@@ -7,6 +7,7 @@ the session, and through it the docks, on the thread of the window.
 from __future__ import annotations
 
 import functools
+import importlib
 import threading
 import time
 import warnings
@@ -37,6 +38,14 @@ _ACTIVITY_MS = 1000  # between changes of the bar in napari's activity dock
 _SLOW, _USUAL = 10, 100  # per cent, of the picture that says that something goes on
 _FREQUENT = (StepDone, FitProgress)
 _RUNNING: set[Run] = set()  # kept alive until their threads have ended
+_LOADING = threading.Lock()
+_ENGINE = (
+    "pipeline.stack_job",
+    "pipeline.noise_model_job",
+    "pipeline.apply_stacks_job",
+    "pipeline.budget",
+    "core.noise_models.curves",
+)
 
 
 class Run:
@@ -104,6 +113,7 @@ class Run:
         gate = _Gate()
         assert self._job is not None
         try:
+            _load_engine()
             steps = self._job(self.stop_token)
             while True:
                 self._wait_while_paused()
@@ -261,6 +271,18 @@ def stop_all(seconds: float = 5.0) -> bool:
             return False
         time.sleep(0.02)
     return True
+
+
+def _load_engine() -> None:
+    """Load what jobs need, torch included, by one thread at a time.
+
+    Two threads that import modules which need each other can wait for each other for
+    ever; Python then lets one of them fail. It happened where a run began while the
+    measurement of its time was still loading.
+    """
+    with _LOADING:
+        for name in _ENGINE:
+            importlib.import_module(f"napari_ppn2v.{name}")
 
 
 def in_words(error: BaseException) -> PPN2VError:
