@@ -10,10 +10,13 @@ import pytest
 from napari.components import ViewerModel
 from napari.layers import Image
 
+from napari_ppn2v.core.frames import as_frames, check_trainable
+from napari_ppn2v.errors import BadData
 from napari_ppn2v.events import Notice
 from napari_ppn2v.session.state import Status
 from napari_ppn2v.widgets.layers import add_result, read_layer
 from napari_ppn2v.widgets.saving import file_stem
+from napari_ppn2v.widgets.sections.image_section import WHOLE, ImageSection
 from napari_ppn2v.workers import launch
 from tests.widgets.test_denoise_panel import (
     SECONDS,
@@ -159,3 +162,90 @@ def test_a_new_run_replaces_no_model_of_the_same_name(dock, qtbot, tmp_path):
 def test_files_are_named_after_layers_of_any_name(layer, file):
     assert file_stem(layer) == file
     assert len(file_stem("x" * 300)) == 100
+
+
+# -- choosing -----------------------------------------------------------------------
+
+
+@pytest.fixture
+def section(qtbot):
+    """Part of a dock that chooses the image, with a viewer that has no window."""
+    viewer = ViewerModel()
+    section = ImageSection(viewer)
+    qtbot.addWidget(section)
+    viewer.layers.events.connect(section.reset_choices)
+    section.choose(viewer.add_image(noisy_like((3, 64, 64)), name="cells"))
+    yield viewer, section
+    section.close_down()
+
+
+SQUARE = np.array([[10, 20], [10, 40], [30, 40], [30, 20]])
+
+
+def test_a_region_stays_chosen_when_its_layer_is_renamed(section):
+    viewer, section = section
+    drawn = viewer.add_shapes([SQUARE], name="region")
+    section.region.setCurrentText("region")
+    drawn.name = WHOLE  # of all names
+    section.reset_choices()
+    assert section.region.currentIndex() == 2
+    assert section.training_region() == (slice(10, 31), slice(20, 41))
+
+
+def test_a_region_that_is_removed_gives_way_to_whole_frames_and_tells(section, qtbot):
+    viewer, section = section
+    viewer.add_shapes([SQUARE], name="region")
+    section.region.setCurrentText("region")
+    with qtbot.waitSignal(section.changed):
+        viewer.layers.remove("region")
+    assert section.region.currentText() == WHOLE
+    assert section.training_region() is None
+
+
+def test_a_rectangle_drawn_after_its_layer_was_chosen_counts(section, qtbot):
+    viewer, section = section
+    drawn = viewer.add_shapes(name="region", ndim=2)
+    section.region.setCurrentText("region")
+    with pytest.raises(BadData, match="holds no rectangle"):
+        section.training_region()
+    with qtbot.waitSignal(section.changed):
+        drawn.add(SQUARE, shape_type="rectangle")
+    assert section.training_region() == (slice(10, 31), slice(20, 41))
+
+
+def test_the_transparency_of_a_colour_image_is_no_channel_to_denoise(section):
+    viewer, section = section
+    section.choose(viewer.add_image(colours(n=4), rgb=True, name="photo"))
+    section.channels.setCurrentText("all channels")
+    assert section.chosen_channels == (0, 1, 2)
+    assert "transparency" in section.understood.text()
+
+
+def test_axes_of_the_image_before_do_not_stay(section):
+    viewer, section = section
+    section.choose(viewer.add_image(np.zeros((1, 1, 1, 2, 8, 8)), name="too many"))
+    assert "6 axes" in section.problem_text()
+    assert section.axes.text() == ""
+
+
+def test_axes_named_by_the_user_survive_new_data(section):
+    viewer, section = section
+    section.axes.setText("CYX")
+    section.axes.textEdited.emit("CYX")
+    viewer.layers["cells"].data = noisy_like((2, 48, 48))
+    assert section.axes.text() == "CYX"
+    assert "2 channels" in section.understood.text() or section.channels.count() == 3
+    viewer.layers["cells"].data = noisy_like((48, 48))
+    assert section.axes.text() == "YX"
+
+
+def test_the_order_of_bytes_is_nothing_a_user_reads(section):
+    viewer, section = section
+    section.choose(viewer.add_image(noisy_like((64, 64)).astype(">u2"), name="old"))
+    assert "uint16" in section.understood.text()
+
+
+def test_a_channel_without_content_is_named():
+    frames = as_frames(colours(n=4), "YXC", 3)
+    with pytest.raises(BadData, match="Every pixel of channel 3 of the image"):
+        check_trainable(frames, 16)

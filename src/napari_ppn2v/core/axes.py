@@ -140,7 +140,7 @@ class AxisLayout:
         if len(self.frame_axes) > 1:
             sizes = [f"{axis}={self.size(axis)}" for axis in self.frame_axes]
             parts[0] += f" ({', '.join(sizes)})"
-        parts.append(str(dtype))
+        parts.append(np.dtype(dtype).name)  # without the order of its bytes
         if "C" in self.axes:
             parts.append(f"channel {channel} of {self.n_channels}")
         else:

@@ -28,8 +28,10 @@ from napari_ppn2v.widgets.section import Section
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
-    from napari.layers import Image
+    from napari.layers import Image, Layer
 
+_COLOURS = 3  # red, green, blue; a fourth is their transparency
+_NO_ALPHA = "Their transparency (alpha) is left out. "
 WHOLE, VISIBLE = "whole frames", "the part on screen"
 ALL_CHANNELS = "all channels"
 _AXES_HELP = (
@@ -54,6 +56,8 @@ class ImageSection(QWidget):
         self._viewer = viewer
         self._data: LayerData | None = None
         self._watched: Image | None = None
+        self._regions: list[str | Layer] = []
+        self._drawn_on: Layer | None = None
         self._error = ""
         self.layer = LayerOrFile(viewer)
         self.axes = QLineEdit()
@@ -94,7 +98,7 @@ class ImageSection(QWidget):
         self.axes.textEdited.connect(lambda _: self._on_axes())
         self.channels.currentIndexChanged.connect(lambda _: self._on_choice())
         self.frames.edit.textChanged.connect(lambda _: self._on_choice())
-        self.region.currentIndexChanged.connect(lambda _: self._on_choice())
+        self.region.currentIndexChanged.connect(lambda _: self._on_region())
 
     # -- what is chosen ---------------------------------------------------------------
 
@@ -108,13 +112,19 @@ class ImageSection(QWidget):
         """Numbers of the channels to denoise."""
         count = 1 if self._data is None else self._data.layout.n_channels
         if self.is_put_together:
-            return tuple(range(count))
+            return tuple(range(count - self._has_alpha))
         return (min(max(0, self.channels.currentIndex()), count - 1),)
 
     @property
     def is_put_together(self) -> bool:
         """Whether all channels are denoised into one result."""
         return self.channels.currentText() == ALL_CHANNELS
+
+    @property
+    def _has_alpha(self) -> bool:
+        """Whether the last channel says how transparent a colour is, not how bright."""
+        data = self._data
+        return data is not None and data.is_rgb and data.layout.n_channels > _COLOURS
 
     def problem_text(self) -> str:
         """Say what keeps the image from being denoised, empty where nothing does."""
@@ -141,13 +151,15 @@ class ImageSection(QWidget):
 
     def training_region(self) -> tuple[slice, slice] | None:
         """Return rows and columns to train on, None for all; raises BadData."""
-        chosen, data = self.region.currentText(), self._data
-        if data is None or chosen == WHOLE or self.layer.value is None:
+        chosen, data, layer = self._region, self._data, self.layer.value
+        if data is None or layer is None:
             return None
-        if chosen == VISIBLE:
-            _, rows, columns = visible_region(self._viewer, self.layer.value, data.axes)
-            return rows, columns
-        return rectangle_of(self._viewer.layers[chosen], self.layer.value, data.axes)
+        if not isinstance(chosen, str):
+            return rectangle_of(chosen, layer, data.axes)
+        if chosen == WHOLE:
+            return None
+        _, rows, columns = visible_region(self._viewer, layer, data.axes)
+        return rows, columns
 
     def choose(self, layer: Image) -> None:
         """Choose a layer, as the user would."""
@@ -156,6 +168,7 @@ class ImageSection(QWidget):
     def close_down(self) -> None:
         """Listen to no layer any more; for when the dock is closed."""
         self._watch(None)
+        self._watch_drawing(None)
 
     # -- what happens -----------------------------------------------------------------
 
@@ -175,7 +188,15 @@ class ImageSection(QWidget):
             layer.events.data.connect(self._on_data)
 
     def _on_data(self, event: Any = None) -> None:
+        """Read the layer anew; the axes that the user has named stay, if they fit."""
+        before = self._data
         self._on_layer()
+        data = self._data
+        if before is None or data is None or before.axes == data.axes:
+            return
+        if len(before.axes) == len(data.axes) and before.is_rgb == data.is_rgb:
+            self.axes.setText(before.axes)
+            self._on_axes()
 
     def _on_layer(self) -> None:
         layer = self.layer.value
@@ -186,8 +207,7 @@ class ImageSection(QWidget):
                 self._data = read_layer(layer)
             except PPN2VError as error:
                 self._error = str(error)
-        if self._data is not None:
-            self.axes.setText(self._data.axes)
+        self.axes.setText("" if self._data is None else self._data.axes)
         self._list_channels()
         self._list_regions()
         self._show()
@@ -207,6 +227,29 @@ class ImageSection(QWidget):
     def _on_choice(self) -> None:
         self._show()
 
+    def _on_region(self) -> None:
+        chosen = self._region
+        self._watch_drawing(None if isinstance(chosen, str) else chosen)
+        self._show()
+
+    @property
+    def _region(self) -> str | Layer:
+        """The region chosen: whole frames, what is on screen, or a shapes layer."""
+        return self._regions[max(0, self.region.currentIndex())]
+
+    def _watch_drawing(self, layer: Layer | None) -> None:
+        """Notice what is drawn into the shapes layer chosen, and into no other."""
+        before, self._drawn_on = self._drawn_on, layer
+        if before is layer:
+            return
+        if before is not None:
+            before.events.data.disconnect(self._on_drawn)
+        if layer is not None:
+            layer.events.data.connect(self._on_drawn)
+
+    def _on_drawn(self, event: Any = None) -> None:
+        self.changed.emit()
+
     def _show(self) -> None:
         data = self._data
         has_layer = self.layer.value is not None
@@ -218,7 +261,8 @@ class ImageSection(QWidget):
         else:
             channel = None if self.is_put_together else self.chosen_channels[0]
             text = describe(data, channel=channel)
-            self.understood.setText(f"{text}. {data.notice}".strip(" "))
+            alpha = _NO_ALPHA if self._has_alpha and self.is_put_together else ""
+            self.understood.setText(f"{text}. {alpha}{data.notice}".strip(" "))
             if self.frames.edit.placeholderText() != f"all ({data.layout.n_frames})":
                 self.frames.set_n_frames(data.layout.n_frames)
         self.understood.setVisible(data is not None)
@@ -237,15 +281,15 @@ class ImageSection(QWidget):
         self._form.setRowVisible(self.channels, count > 1)
 
     def _list_regions(self) -> None:
-        shapes = [
-            layer.name
-            for layer in self._viewer.layers
-            if type(layer).__name__ == "Shapes"
-        ]
-        names = [WHOLE, VISIBLE, *shapes]
-        before = self.region.currentText()
+        before = self._region if self._regions else WHOLE
+        shapes = [la for la in self._viewer.layers if type(la).__name__ == "Shapes"]
+        self._regions = [WHOLE, VISIBLE, *shapes]
+        # by identity: layers are renamed, and may be called "whole frames" too
+        places = [n for n, region in enumerate(self._regions) if region is before]
         self.region.blockSignals(True)
         self.region.clear()
-        self.region.addItems(names)
-        self.region.setCurrentIndex(names.index(before) if before in names else 0)
+        self.region.addItems([getattr(r, "name", str(r)) for r in self._regions])
+        self.region.setCurrentIndex(places[0] if places else 0)
         self.region.blockSignals(False)
+        if not places:
+            self._on_region()
