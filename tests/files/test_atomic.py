@@ -78,6 +78,14 @@ def test_a_missing_folder_is_named(tmp_path):
         pass
 
 
+def test_a_name_that_is_too_long_is_explained(tmp_path):
+    with (
+        pytest.raises(CannotWrite, match="could not be written: File name too long"),
+        atomic_path(tmp_path / ("n" * 300)),
+    ):
+        pass
+
+
 def test_a_read_only_folder_is_refused_before_the_work(tmp_path, monkeypatch):
     # root may write everywhere, so the answer of the system is replaced
     monkeypatch.setattr(atomic.os, "access", lambda *_: False)

@@ -56,7 +56,10 @@ def atomic_path(
         by a folder that is not ours. Other errors of the block pass through.
     """
     final = Path(os.path.realpath(final))
-    _check_target(final, needed_bytes, folder_marker)
+    try:
+        _check_target(final, needed_bytes, folder_marker)
+    except OSError as error:  # a name that is too long, a drive that is gone
+        raise cannot_write(error, final) from error
     temporary = final.with_name(f".{uuid.uuid4().hex[:12]}-{final.name}")
     try:
         yield temporary
