@@ -11,7 +11,7 @@ import pytest
 import zarr
 from napari.layers import Image
 from qtpy.QtCore import QEvent
-from qtpy.QtWidgets import QDockWidget
+from qtpy.QtWidgets import QDockWidget, QLabel
 
 from napari_ppn2v.core.network_config import UNetConfig
 from napari_ppn2v.core.noise_model_config import NoiseModelConfig
@@ -555,6 +555,28 @@ def test_what_was_done_can_be_copied_as_a_script_that_runs(
     exec(compile(script, "copied.py", "exec"), names)
     result = viewer.layers.selection.active
     np.testing.assert_array_equal(names["image"], result.data)
+
+
+def test_a_planned_stage_that_is_passed_over_is_not_needed(qtbot):
+    from napari_ppn2v.events import StageStarted
+    from napari_ppn2v.session.session import Session
+    from napari_ppn2v.widgets.run_monitor import RunMonitor
+
+    session = Session()
+
+    class Owner:
+        run = None
+
+    monitor = RunMonitor(session, Owner())
+    qtbot.addWidget(monitor)
+    session.begin("a run", [("n2v", 10), ("inference choice", 0), ("denoise", 3)])
+    session.apply(StageStarted("n2v", 10))
+    words = [label.text() for label in monitor.findChildren(QLabel)]
+    assert words.count("waiting") == 2
+    session.apply(StageStarted("denoise", 3))
+    words = [label.text() for label in monitor.findChildren(QLabel)]
+    assert "not needed" in words
+    assert "waiting" not in words
 
 
 def test_a_parent_change_without_a_dock_is_no_close(dock):

@@ -194,11 +194,13 @@ class _StageList(QWidget):
         """Show these stages; widgets are kept and used again."""
         while len(self._rows) < len(stages):
             self._rows.append(self._new_row(len(self._rows)))
+        last = max((i for i, s in enumerate(stages) if s.began is not None), default=0)
         for number, row in enumerate(self._rows):
             for part in row:
                 part.setVisible(number < len(stages))
             if number < len(stages):
-                _show_stage(stages[number], *row)
+                is_passed = number < last and stages[number].began is None
+                _show_stage(stages[number], *row, is_passed=is_passed)
 
     def _new_row(self, number: int) -> tuple[QLabel, QProgressBar, QLabel]:
         row = (QLabel(), QProgressBar(), QLabel())
@@ -212,7 +214,9 @@ class _StageList(QWidget):
         return row
 
 
-def _show_stage(stage: Stage, name: QLabel, bar: QProgressBar, text: QLabel) -> None:
+def _show_stage(
+    stage: Stage, name: QLabel, bar: QProgressBar, text: QLabel, *, is_passed: bool
+) -> None:
     name.setText(stage_words(stage.name))
     name.setToolTip(stage.detail)
     name.setEnabled(stage.began is not None)
@@ -223,8 +227,10 @@ def _show_stage(stage: Stage, name: QLabel, bar: QProgressBar, text: QLabel) -> 
         text.setText(duration_words(stage.seconds))
     elif stage.is_running and stage.total:
         text.setText(f"{stage.step} / {stage.total}")
+    elif stage.is_running:
+        text.setText("working")
     else:
-        text.setText("working" if stage.is_running else "waiting")
+        text.setText("not needed" if is_passed else "waiting")
 
 
 def _set_value(bar: QProgressBar, value: int) -> None:
