@@ -7,13 +7,18 @@ import time
 import dask.array as da
 import numpy as np
 import pytest
+import torch
 from napari.components import ViewerModel
 from napari.layers import Image
+from qtpy.QtCore import QPoint, QPointF, Qt
+from qtpy.QtGui import QWheelEvent
+from qtpy.QtWidgets import QAbstractSpinBox, QApplication, QComboBox, QLabel
 
 from napari_ppn2v.core.frames import as_frames, check_trainable
 from napari_ppn2v.errors import BadData
 from napari_ppn2v.events import Notice
 from napari_ppn2v.session.state import Status
+from napari_ppn2v.widgets.denoise_panel import DenoisePanel
 from napari_ppn2v.widgets.layers import add_result, read_layer
 from napari_ppn2v.widgets.saving import file_stem
 from napari_ppn2v.widgets.sections.image_section import WHOLE, ImageSection
@@ -26,6 +31,7 @@ from tests.widgets.test_denoise_panel import (
     press,
     scene,
     start_and_stop,
+    tiny,
 )
 
 __all__ = ["dock"]
@@ -249,3 +255,71 @@ def test_a_channel_without_content_is_named():
     frames = as_frames(colours(n=4), "YXC", 3)
     with pytest.raises(BadData, match="Every pixel of channel 3 of the image"):
         check_trainable(frames, 16)
+
+
+def test_the_wheel_changes_nothing_in_passing(dock, qtbot):
+    viewer, panel = dock()
+    panel.choose_layer(viewer.add_image(noisy_like((2, 3, 64, 64)), name="cells"))
+    panel.image.axes.setText("TCYX")
+    panel.image.axes.textEdited.emit("TCYX")
+    computing = panel.settings.computing
+    widgets = [panel.image.channels, panel.image.region, panel.noise.kinds]
+    widgets += [computing.device, computing.threads, panel.image.layer.choice.combo]
+    computing.threads.setValue(3)
+    panel.setFocus()
+    for widget in widgets:
+        before = (getattr(widget, "currentIndex", int)(), computing.threads.value())
+        QApplication.sendEvent(widget, wheel_over(widget))
+        now = (getattr(widget, "currentIndex", int)(), computing.threads.value())
+        assert now == before, widget.accessibleName()
+        assert not widget.focusPolicy() & ~Qt.FocusPolicy.StrongFocus
+
+
+def wheel_over(widget):
+    at = QPointF(widget.rect().center())
+    return QWheelEvent(
+        at,
+        QPointF(widget.mapToGlobal(widget.rect().center())),
+        QPoint(0, 0),
+        QPoint(0, -120),
+        Qt.MouseButton.NoButton,
+        Qt.KeyboardModifier.NoModifier,
+        Qt.ScrollPhase.NoScrollPhase,
+        False,
+    )
+
+
+def test_every_list_and_number_says_what_it_is(dock):
+    _, panel = dock()
+    panel.settings.open_form()
+    labelled = {label.buddy() for label in panel.findChildren(QLabel)}
+    for widget in panel.findChildren((QComboBox, QAbstractSpinBox)):
+        around = {widget, widget.parentWidget()}
+        assert widget.accessibleName() or around & labelled, widget.toolTip()
+
+
+def test_a_speed_that_cannot_be_measured_is_not_measured_for_ever(
+    make_napari_viewer, qtbot
+):
+    viewer = make_napari_viewer()
+    panel = DenoisePanel(viewer)
+    viewer.window.add_dock_widget(panel)
+    panel.settings.set_config(tiny())
+    viewer.add_image(scene()[1], name="cells")
+    device = panel.settings.computing.device
+    absent = "cuda" if torch.backends.mps.is_available() else "mps"
+    device.setCurrentIndex(device.findData(absent))
+    with qtbot.waitSignal(panel.estimates.failed, timeout=SECONDS):
+        panel.reset_choices()
+    assert "measuring" not in panel.time.text_of("fast")
+
+
+def test_noise2void_alone_offers_no_uncertainty(dock):
+    viewer, panel = dock()
+    panel.choose_layer(viewer.add_image(scene()[1], name="cells"))
+    form = panel.settings.open_form()
+    method = next(c for c in form.findChildren(QComboBox) if c.findData("n2v") >= 0)
+    method.setCurrentIndex(method.findData("n2v"))
+    assert not panel.results.std.isEnabled()
+    method.setCurrentIndex(method.findData("refined"))
+    assert panel.results.std.isEnabled()

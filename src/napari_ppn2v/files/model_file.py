@@ -120,6 +120,11 @@ def is_model_file(path: str | PathLike[str]) -> bool:
     return True
 
 
+def _reason(error: BaseException) -> str:
+    """Say what is wrong with a file, without what numpy tells programmers."""
+    return "foreign content" if "pickle" in str(error) else str(error)
+
+
 def _read(
     path: Path, *, header_only: bool = False
 ) -> tuple[dict[str, Any], dict[str, NDArray]]:
@@ -138,8 +143,8 @@ def _read(
     except DAMAGED as error:
         raise BadFile(
             f"{path.name} is not a model file of napari-ppn2v, or it is damaged "
-            f"({error}). Choose a file that ends in {MODEL_SUFFIX}, written by "
-            "'denoise' or 'train'."
+            f"({_reason(error)}). Choose a file that ends in {MODEL_SUFFIX}, saved "
+            "after a training."
         ) from error
     schema = header.get("schema")
     if not isinstance(schema, int) or schema > SCHEMA:

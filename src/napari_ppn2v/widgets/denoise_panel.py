@@ -74,6 +74,7 @@ class DenoisePanel(Dock):
         self.start.clicked.connect(self._on_start)
         self.estimates.began.connect(self.time.show_measuring)
         self.estimates.measured.connect(self._show_times)
+        self.estimates.failed.connect(self.time.show_unknown)
         self.session.state_changed.connect(self._on_state)
 
     def close_down(self) -> None:
@@ -172,6 +173,8 @@ class DenoisePanel(Dock):
     def _show_reason(self) -> None:
         self.start.set_reason(self._reason())
         self.noise.setEnabled(not self._is_n2v)
+        # what it is the uncertainty of comes from a noise model
+        self.results.std.setEnabled(not self._is_n2v)
 
     def _show_times(self) -> None:
         timing, data = self.estimates.timing, self.image.data

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QEvent, QSize, Qt, QTimer
@@ -16,8 +17,11 @@ from qtpy.QtWidgets import (
 )
 
 from napari_ppn2v.session.session import session_of
+from napari_ppn2v.widgets.parts import WheelGuard
 
 if TYPE_CHECKING:
+    from qtpy.QtGui import QShowEvent
+
     from napari_ppn2v.workers import Run
 
 NARROWEST = 350  # pixels; three such docks leave a 1280 pixel wide screen its image
@@ -52,6 +56,7 @@ class Dock(QWidget):
         self.session = session_of(self.viewer)
         self.run: Run | None = None
         self.is_closed = False
+        self._wheel_guard = WheelGuard(self)
         content = _Content()
         self.column = QVBoxLayout(content)
         self.column.setAlignment(Qt.AlignmentFlag.AlignTop)
@@ -69,6 +74,9 @@ class Dock(QWidget):
         app = QApplication.instance()
         if app is not None:
             app.aboutToQuit.connect(self.close_down)
+        # a viewer that is closed takes its docks with it, without a word to them
+        itself = weakref.ref(self)
+        self.destroyed.connect(lambda: _taken_away(itself))
 
     def sizeHint(self) -> QSize:
         """Ask for a width that shows everything, with the scroll bar."""
@@ -80,8 +88,14 @@ class Dock(QWidget):
             if self.parent() is None:
                 self.close_down()
             else:
+                self._wheel_guard.guard_all(self)
                 QTimer.singleShot(0, self._join_others)
         return bool(super().event(event))
+
+    def showEvent(self, event: QShowEvent | None) -> None:
+        """Guard what the wheel passes by, made meanwhile."""
+        self._wheel_guard.guard_all(self)
+        super().showEvent(event)
 
     def _join_others(self) -> None:
         """Lie over our other docks as a tab, not below them in half of the height."""
@@ -112,3 +126,9 @@ class Dock(QWidget):
         self.is_closed = True
         if self.run is not None:
             self.run.abandon()
+
+
+def _taken_away(dock: weakref.ref[Dock]) -> None:
+    known = dock()
+    if known is not None:
+        known.close_down()

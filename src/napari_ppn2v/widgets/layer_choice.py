@@ -150,6 +150,7 @@ class LayerChoice(QWidget):
         self.combo.setMinimumContentsLength(_SHORTEST)
         self.combo.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         self.combo.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
+        self.combo.setAccessibleName("Image layer")
         self.combo.installEventFilter(self)
 
     def _layers(self) -> list[Layer]:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from qtpy.QtCore import QSize, Qt, Signal
+from qtpy.QtCore import QEvent, QObject, QSize, Qt, Signal
 from qtpy.QtWidgets import (
+    QAbstractSpinBox,
+    QComboBox,
     QFileDialog,
     QHBoxLayout,
     QLabel,
@@ -34,6 +36,34 @@ _ICONS = {
     "warning": QStyle.StandardPixmap.SP_MessageBoxWarning,
     "error": QStyle.StandardPixmap.SP_MessageBoxCritical,
 }
+
+
+class WheelGuard(QObject):
+    """Keeps the wheel from changing lists and numbers that it passes by.
+
+    Who scrolls through a dock does not want another device or channel. With the
+    keyboard in it, or after a click, a widget follows the wheel as ever.
+    """
+
+    def guard_all(self, parent: QWidget) -> None:
+        """Guard all lists and numbers of a widget that there are by now."""
+        for kind in (QComboBox, QAbstractSpinBox):
+            for widget in parent.findChildren(kind):
+                # the wheel alone shall not give them the keyboard either
+                widget.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
+                widget.installEventFilter(self)
+
+    def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:
+        """Pass the wheel on to what scrolls around."""
+        if (
+            event is not None
+            and event.type() == QEvent.Type.Wheel
+            and isinstance(watched, QWidget)
+            and not watched.hasFocus()
+        ):
+            event.ignore()
+            return True
+        return False
 
 
 class WrappedLabel(QLabel):

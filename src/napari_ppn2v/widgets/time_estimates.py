@@ -32,10 +32,13 @@ class TimeEstimates(QObject):
         There is a new timing.
     began
         A measurement has begun.
+    failed
+        Nothing could be measured; the run itself will say why.
     """
 
     measured = Signal()
     began = Signal()
+    failed = Signal()
 
     def __init__(self, parent: QObject | None = None) -> None:
         super().__init__(parent)
@@ -90,6 +93,7 @@ class TimeEstimates(QObject):
             job,
             title="Measuring the speed",
             on_done=done,
+            on_failed=lambda _: self.failed.emit(),
             is_quiet=True,  # the run itself will say what is wrong
         )
         self.began.emit()

@@ -55,6 +55,7 @@ class NoiseSection(QWidget):
         for kind, label in _LABELS.items():
             self.kinds.addItem(label, kind)
         self.recording = LayerOrFile(viewer)
+        self.recording.choice.combo.setAccessibleName("Calibration recording")
         self.saved = NoiseModelChoice(session)
         self._help = WrappedLabel()
         self._stack = QStackedWidget()
