@@ -255,7 +255,7 @@ def test_what_cannot_work_is_refused_at_once(sample, config):
         ({"channels": ()}, BadSetting, "No channel"),
         ({"channels": (2,)}, BadAxes, "no channel 2"),
         ({"dtype": "complex"}, BadSetting, "float32, same"),
-        ({"calibration": (still,)}, BadData, "still has 1 frame"),
+        ({"calibration": (still,)}, BadData, "'still' has 1 frame"),
         ({"training_frames": (9,)}, BadData, "Frame 9"),
         ({"region": (slice(200, 300), slice(0, 5))}, BadData, "outside"),
     ]

@@ -17,9 +17,12 @@ from qtpy.QtWidgets import QAbstractSpinBox, QApplication, QComboBox, QLabel
 from napari_ppn2v.core.frames import as_frames, check_trainable
 from napari_ppn2v.errors import BadData
 from napari_ppn2v.events import Notice
+from napari_ppn2v.files.library import NoiseModelLibrary
+from napari_ppn2v.session.session import Session
 from napari_ppn2v.session.state import Status
 from napari_ppn2v.widgets.denoise_panel import DenoisePanel
 from napari_ppn2v.widgets.layers import add_result, read_layer
+from napari_ppn2v.widgets.noise_model_choice import NoiseModelChoice
 from napari_ppn2v.widgets.saving import file_stem
 from napari_ppn2v.widgets.sections.image_section import WHOLE, ImageSection
 from napari_ppn2v.workers import launch
@@ -323,3 +326,30 @@ def test_noise2void_alone_offers_no_uncertainty(dock):
     assert not panel.results.std.isEnabled()
     method.setCurrentIndex(method.findData("refined"))
     assert panel.results.std.isEnabled()
+
+
+def test_of_two_files_with_the_same_name_the_one_loaded_is_chosen(qtbot, tmp_path):
+    choice = NoiseModelChoice(Session(), NoiseModelLibrary(tmp_path / "library"))
+    qtbot.addWidget(choice)
+    first, second = tmp_path / "a" / "camera.npz", tmp_path / "b" / "camera.npz"
+    choice.add_file(first)
+    choice.add_file(second)
+    assert choice.value.path == second
+    assert str(tmp_path / "b") in choice.value.name
+    choice.refresh()
+    assert choice.value.path == second
+
+
+def test_an_image_that_is_its_own_calibration_is_warned_of(dock):
+    viewer, panel = dock()
+    panel.choose_layer(viewer.add_image(scene()[1], name="cells"))
+    viewer.add_image(scene(seed=3)[1], name="still")
+    panel.noise.choose("calibration")
+    panel.noise.recording.choose(viewer.layers["cells"])
+    assert "the image itself" in panel.noise.warning.text()
+    assert panel.start.reason() == ""  # the scene may be static
+    panel.noise.recording.choose(viewer.layers["still"])
+    assert panel.noise.warning.text() == ""
+    panel.noise.recording.choose(viewer.layers["cells"])
+    panel.noise.choose("bootstrap")
+    assert panel.noise.warning.text() == ""

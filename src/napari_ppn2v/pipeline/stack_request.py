@@ -111,8 +111,9 @@ class StackRequest:
 def check_recording(frames: Frames) -> None:
     """Refuse a calibration recording without repeats; raises BadData."""
     if len(frames) < 2:
+        name = f" '{frames.name}'" if frames.name else ""
         raise BadData(
-            f"The calibration recording {frames.name or ''} has {len(frames)} frame, "
-            "but at least 2 exposures of the same static scene are needed (better 50 "
-            "or more). Check its axes, or choose another recording.".replace("  ", " ")
+            f"The calibration recording{name} has {len(frames)} frame, but at least 2 "
+            "exposures of the same static scene are needed (better 50 or more). Check "
+            "its axes, or choose another recording."
         )

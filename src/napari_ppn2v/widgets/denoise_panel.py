@@ -142,6 +142,7 @@ class DenoisePanel(Dock):
 
     def _on_changed(self) -> None:
         """Say whether and why not the run can begin, and have its time measured."""
+        self.noise.show_image(self.image.layer.value)
         self._show_reason()
         if self._reason():
             self.estimates.cancel()

@@ -96,14 +96,14 @@ class NoiseModelChoice(QWidget):
                 NoiseModelRef(_library_words(entry), path=entry.path)
                 for entry in self._library.entries()
             ),
-            *(NoiseModelRef(path.name, path=path) for path in self._files),
+            *(NoiseModelRef(self._file_words(p), path=p) for p in self._files),
         ]
         self.list.blockSignals(True)
         self.list.clear()
         self.list.addItems([ref.name for ref in self._refs] or [_NOTHING])
-        names = [ref.name for ref in self._refs]
-        if before is not None and before.name in names:
-            self.list.setCurrentIndex(names.index(before.name))
+        keys = [(ref.path or ref.name) for ref in self._refs]
+        if before is not None and (before.path or before.name) in keys:
+            self.list.setCurrentIndex(keys.index(before.path or before.name))
         self.list.setEnabled(bool(self._refs))
         self.list.blockSignals(False)
         self.changed.emit()
@@ -117,7 +117,12 @@ class NoiseModelChoice(QWidget):
         if path not in self._files:
             self._files.append(path)
         self.refresh()
-        self.choose(path.name)
+        self.list.setCurrentIndex([ref.path for ref in self._refs].index(path))
+
+    def _file_words(self, path: Path) -> str:
+        """Name a file, with its folder where another one has the same name."""
+        is_only = [other.name for other in self._files].count(path.name) == 1
+        return path.name if is_only else f"{path.name} in {path.parent}"
 
     def disconnect_session(self) -> None:
         """Listen to the session no more; for when the dock is closed."""

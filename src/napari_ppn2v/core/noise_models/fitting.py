@@ -226,7 +226,8 @@ def _fits(
         settings = GaussianMixtureSettings(
             n_components, n_coefficients, config.variance_floor, config.likelihood_floor
         )
-        name = f"mixture of {n_components} Gaussians, {n_coefficients} coefficients"
+        gaussians = f"{n_components} Gaussian{'s' * (n_components != 1)}"
+        name = f"mixture of {gaussians}, {n_coefficients} coefficients"
         return name, lambda: fit_gmm(pairs, settings)
 
     cameras: list[tuple[str, Callable[[], Fit]]] = [

@@ -9,7 +9,7 @@ from qtpy.QtWidgets import QComboBox, QStackedWidget, QVBoxLayout, QWidget
 
 from napari_ppn2v.widgets.layer_or_file import LayerOrFile
 from napari_ppn2v.widgets.noise_model_choice import NoiseModelChoice, NoiseModelRef
-from napari_ppn2v.widgets.parts import WrappedLabel
+from napari_ppn2v.widgets.parts import MessageLine, WrappedLabel
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -30,6 +30,11 @@ _HELP = {
     "camera and settings, from dark to at least as bright as the image.",
     SAVED: "A noise model of the same camera and settings.",
 }
+
+_ITSELF = (
+    "This is the image itself. It serves as its own calibration only where all its "
+    "frames show one static scene; otherwise movement is taken for noise."
+)
 
 
 class NoiseSection(QWidget):
@@ -57,13 +62,13 @@ class NoiseSection(QWidget):
         self.recording = LayerOrFile(viewer)
         self.recording.choice.combo.setAccessibleName("Calibration recording")
         self.saved = NoiseModelChoice(session)
-        self._help = WrappedLabel()
+        self._help, self.warning = WrappedLabel(), MessageLine()
         self._stack = QStackedWidget()
         for part in (QWidget(), self.recording, self.saved):
             self._stack.addWidget(part)
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
-        for part in (self.kinds, self._stack, self._help):
+        for part in (self.kinds, self._stack, self._help, self.warning):
             column.addWidget(part)
         self.kinds.currentIndexChanged.connect(self._on_kind)
         self.recording.changed.connect(self.changed)
@@ -88,6 +93,11 @@ class NoiseSection(QWidget):
     def choose(self, kind: str) -> None:
         """Choose a source, as the user would."""
         self.kinds.setCurrentIndex(list(_LABELS).index(kind))
+
+    def show_image(self, layer: Image | None) -> None:
+        """Warn where the calibration recording is the image to be denoised."""
+        is_itself = layer is not None and layer is self.recording_layer
+        self.warning.show_warning(_ITSELF if is_itself else "")
 
     def missing(self) -> str:
         """Say what is still to be chosen, empty where nothing is."""
