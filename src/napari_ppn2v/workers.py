@@ -296,7 +296,8 @@ def in_words(error: BaseException) -> PPN2VError:
         return OutOfMemory(
             "Memory ran out, so the run was ended; models trained before are kept. "
             "Close other programs, choose a smaller batch or patch size under "
-            "Advanced, train on fewer frames, or choose the device 'cpu'."
+            "Advanced settings, train on fewer frames, or compute on the processor "
+            "(CPU) in place of a GPU."
         )
     first = text.splitlines()[0] if text else "no further details"
     return RunFailed(

@@ -353,3 +353,20 @@ def test_an_image_that_is_its_own_calibration_is_warned_of(dock):
     panel.noise.recording.choose(viewer.layers["cells"])
     panel.noise.choose("bootstrap")
     assert panel.noise.warning.text() == ""
+
+
+def test_progress_and_errors_are_scrolled_to(dock, qtbot):
+    viewer, panel = dock()
+    broken = scene()[1].astype(np.float32)
+    broken[1, 5, 5] = np.nan
+    panel.choose_layer(viewer.add_image(broken, name="broken"))
+    window = panel.window()
+    window.resize(900, 500)
+    window.show()
+    bar = panel.scroll_area.verticalScrollBar()
+    qtbot.waitUntil(lambda: bar.maximum() > 0)
+    bar.setValue(0)
+    press(panel.start)
+    qtbot.waitUntil(is_over(panel), timeout=SECONDS)
+    qtbot.waitUntil(lambda: bar.value() > 0)
+    window.hide()

@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QLabel
 
 from napari_ppn2v.errors import PPN2VError
 from napari_ppn2v.pipeline.stack_request import Stack, StackRequest
+from napari_ppn2v.session.state import Status
 from napari_ppn2v.widgets.denoise_run import DenoiseRun, Order
 from napari_ppn2v.widgets.dock import Dock
 from napari_ppn2v.widgets.layers import read_layer
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
 
     from napari_ppn2v.pipeline.config import RunConfig
     from napari_ppn2v.session.state import RunState
+
+_SETTLED_MS = 50  # after which what is shown anew has its place in the dock
 
 
 class DenoisePanel(Dock):
@@ -46,6 +50,7 @@ class DenoisePanel(Dock):
         self.start = ExplainedButton("Denoise")
         self.denoising = DenoiseRun(self.viewer, self.session)
         self.estimates = TimeEstimates(self)
+        self._scroller = QTimer(self)
         self._lay_out()
         self._connect()
         self._on_time()
@@ -76,6 +81,9 @@ class DenoisePanel(Dock):
         self.estimates.measured.connect(self._show_times)
         self.estimates.failed.connect(self.time.show_unknown)
         self.session.state_changed.connect(self._on_state)
+        self._scroller.setSingleShot(True)
+        self._scroller.setInterval(_SETTLED_MS)
+        self._scroller.timeout.connect(self._show_monitor)
 
     def close_down(self) -> None:
         """Stop the run and listen no more."""
@@ -225,12 +233,19 @@ class DenoisePanel(Dock):
         )
         self.denoising.start(order)
         self.run = self.denoising.run
+        self._scroller.start()
+
+    def _show_monitor(self) -> None:
+        """Scroll to progress and Stop, or to what went wrong, if out of sight."""
+        self.scroll_area.ensureWidgetVisible(self.denoising.monitor)
 
     def _on_state(self, state: RunState) -> None:
         if state.status.is_busy:
             self._show_reason()
-        else:
-            self._on_changed()
+            return
+        self._on_changed()
+        if state.status is Status.FAILED and self.session.run is self.run:
+            self._scroller.start()
 
 
 def _recording(layer: Any) -> Stack:

@@ -5,7 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QComboBox, QStackedWidget, QVBoxLayout, QWidget
+from qtpy.QtWidgets import (
+    QComboBox,
+    QSizePolicy,
+    QStackedWidget,
+    QVBoxLayout,
+    QWidget,
+)
 
 from napari_ppn2v.widgets.layer_or_file import LayerOrFile
 from napari_ppn2v.widgets.noise_model_choice import NoiseModelChoice, NoiseModelRef
@@ -64,6 +70,10 @@ class NoiseSection(QWidget):
         self.saved = NoiseModelChoice(session)
         self._help, self.warning = WrappedLabel(), MessageLine()
         self._stack = QStackedWidget()
+        # no taller than its content, however much room the dock has
+        self._stack.setSizePolicy(
+            QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Maximum
+        )
         for part in (QWidget(), self.recording, self.saved):
             self._stack.addWidget(part)
         column = QVBoxLayout(self)
