@@ -6,6 +6,7 @@ a word on stderr: threads that outlive their window crash only there.
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import re
@@ -13,6 +14,7 @@ import subprocess
 import sys
 import time
 import traceback
+import weakref
 
 import pytest
 
@@ -45,6 +47,7 @@ def test_a_closed_dock_ends_its_run_in_every_stage_and_can_be_opened_again():
     for name, count in noted["listeners at first"].items():
         assert noted["listeners"][name] <= count + 1, name
     assert noted["threads"] == 0
+    assert noted["kept"] == []  # of docks and of the pixels they worked on
 
 
 def test_a_closed_viewer_ends_its_run_and_leaves_the_one_of_another_viewer():
@@ -198,22 +201,27 @@ def docks(noted: dict):
     session = session_of(viewer)
     dock.destroyOnClose()
     noted["listeners at first"] = listeners(viewer, session)
-    noted["seconds"] = {}
+    noted["seconds"], used = {}, {}
     for stage in ("loading", "n2v", "noise model", "refinement 1", "denoise"):
         dock, panel = open_dock(viewer)
         begin(panel, stage)
         if stage != "loading":
             yield is_in(panel, stage)
+        used[f"dock, {stage}"] = weakref.ref(panel)
+        used[f"pixels, {stage}"] = weakref.ref(panel.denoising.order.request)
         began = time.monotonic()
         dock.titleBarWidget().close_button.click()
         yield is_idle
         noted["seconds"][stage] = time.monotonic() - began
     noted["layers"] = [layer.name for layer in viewer.layers]
     noted["listeners"] = listeners(viewer, session)
+    del dock, panel
     from qtpy.QtCore import QThreadPool
 
     yield lambda: QThreadPool.globalInstance().activeThreadCount() == 0
     noted["threads"] = QThreadPool.globalInstance().activeThreadCount()
+    gc.collect()
+    noted["kept"] = [name for name, known in used.items() if known() is not None]
 
 
 def viewers(noted: dict):
