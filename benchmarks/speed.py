@@ -50,7 +50,7 @@ from napari_ppn2v.core.training_stack import collect_training_stack
 from napari_ppn2v.events import drain
 from napari_ppn2v.pipeline.journeys import new_model, training_batches
 from napari_ppn2v.pipeline.presets import preset
-from napari_ppn2v.pipeline.training import _Trainer
+from napari_ppn2v.pipeline.training import Trainer
 from published import (
     LIKELIHOOD_FLOOR,
     PublishedGmm,
@@ -216,7 +216,7 @@ def _our_trainer(
     n_filters: int,
     n_samples: int,
     patch: int,
-) -> _Trainer:
+) -> Trainer:
     """Return the training of the preset `paper-ppn2v`, with the given sizes."""
     config = preset("paper-ppn2v")
     config = replace(
@@ -232,7 +232,7 @@ def _our_trainer(
         rng=np.random.default_rng(0),
     )
     model = new_model(stack, config, CPU, config.prior.kind, n_samples, 0)
-    return _Trainer(
+    return Trainer(
         model,
         training_batches(stack, config, config.training),
         negative_log_likelihood(as_our_model(noise)),
@@ -242,7 +242,7 @@ def _our_trainer(
 
 
 def relative_loss_difference(
-    trainer: _Trainer, noise: PublishedGmm, n_pixels: int
+    trainer: Trainer, noise: PublishedGmm, n_pixels: int
 ) -> float:
     """Our loss against float64 loops on the same samples and observations."""
     batch = trainer.source.draw(np.random.default_rng(1))

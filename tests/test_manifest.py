@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import subprocess
 import sys
 import zipfile
@@ -28,7 +29,7 @@ def test_npe2_finds_no_fault_with_the_installed_manifest():
 def test_every_command_leads_to_something_that_can_be_called(manifest):
     for command in manifest.contributions.commands:
         module, _, name = command.python_name.partition(":")
-        assert callable(getattr(pytest.importorskip(module), name)), command.id
+        assert callable(getattr(importlib.import_module(module), name)), command.id
 
 
 def test_the_three_docks_are_offered(manifest):

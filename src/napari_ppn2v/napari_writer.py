@@ -13,7 +13,7 @@ from napari_ppn2v.errors import BadAxes, CannotWrite
 from napari_ppn2v.files.atomic import as_json
 from napari_ppn2v.files.results import ResultWriter
 from napari_ppn2v.files.units import Spacing, canonical_unit
-from napari_ppn2v.widgets.layer_data import axes_from_labels
+from napari_ppn2v.widgets.layers.data import axes_from_labels
 
 METADATA = "napari_ppn2v"
 """Where the layers of results keep how they were made."""

@@ -18,8 +18,8 @@ from napari_ppn2v.core.noise_model_config import NoiseModelConfig
 from napari_ppn2v.pipeline.config import RunConfig, TrainingConfig
 from napari_ppn2v.session.session import NamedDenoiser
 from napari_ppn2v.session.state import Status
-from napari_ppn2v.widgets.apply_panel import ApplyPanel
-from napari_ppn2v.widgets.apply_target import FILES, ONE, SEVERAL
+from napari_ppn2v.widgets.apply.panel import ApplyPanel
+from napari_ppn2v.widgets.apply.target_section import FILES, ONE, SEVERAL
 
 SECONDS = 30_000  # ms to wait for a small run on a busy machine
 LONG = "2024-11-21 HeLa Tubulin-GFP 488 nm 20 ms exposure field 12 of 96 raw data"
@@ -443,7 +443,7 @@ import sys
 from napari.components import ViewerModel
 from qtpy.QtWidgets import QApplication
 app = QApplication([])
-from napari_ppn2v.widgets.apply_panel import ApplyPanel
+from napari_ppn2v.widgets.apply.panel import ApplyPanel
 import numpy as np
 viewer = ViewerModel()
 viewer.add_image(np.ones((3, 8, 8), np.uint16))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+
 import numpy as np
 import pytest
 from napari._app_model import get_app_model
@@ -10,15 +12,15 @@ from napari.layers import Image
 from napari_ppn2v.widgets import commands
 
 DOCKS = {
-    "denoise_layer": (commands.DENOISE, "denoise_panel"),
-    "fit_noise_model_to_layer": (commands.NOISE_MODEL, "noise_model_panel"),
-    "apply_model_to_layer": (commands.APPLY, "apply_panel"),
+    "denoise_layer": (commands.DENOISE, "denoise.panel"),
+    "fit_noise_model_to_layer": (commands.NOISE_MODEL, "noise_model.panel"),
+    "apply_model_to_layer": (commands.APPLY, "apply.panel"),
 }
 
 
 @pytest.fixture(params=DOCKS)
 def command(request) -> str:
-    pytest.importorskip(f"napari_ppn2v.widgets.{DOCKS[request.param][1]}")
+    importlib.import_module(f"napari_ppn2v.widgets.{DOCKS[request.param][1]}")
     return request.param
 
 

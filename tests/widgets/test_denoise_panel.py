@@ -17,7 +17,7 @@ from napari_ppn2v.core.network_config import UNetConfig
 from napari_ppn2v.core.noise_model_config import NoiseModelConfig
 from napari_ppn2v.pipeline.config import RunConfig, TrainingConfig
 from napari_ppn2v.session.state import Status
-from napari_ppn2v.widgets.denoise_panel import DenoisePanel
+from napari_ppn2v.widgets.denoise.panel import DenoisePanel
 
 SECONDS = 60_000  # ms to wait for a tiny training on a busy machine
 
@@ -560,7 +560,7 @@ def test_what_was_done_can_be_copied_as_a_script_that_runs(
 def test_a_planned_stage_that_is_passed_over_is_not_needed(qtbot):
     from napari_ppn2v.events import StageStarted
     from napari_ppn2v.session.session import Session
-    from napari_ppn2v.widgets.run_monitor import RunMonitor
+    from napari_ppn2v.widgets.parts.run_monitor import RunMonitor
 
     session = Session()
 

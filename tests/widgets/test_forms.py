@@ -224,7 +224,7 @@ def test_every_setting_explains_itself(config_type, qtbot):
         "napari_ppn2v.pipeline.presets",
         "napari_ppn2v.widgets.forms.config_form",
         "napari_ppn2v.widgets.forms.run_config_form",
-        "napari_ppn2v.widgets.parts",
+        "napari_ppn2v.widgets.parts.basics",
     ],
 )
 def test_forms_are_there_before_torch(module):

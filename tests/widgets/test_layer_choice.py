@@ -10,8 +10,8 @@ import pytest
 from napari.components import ViewerModel
 from qtpy.QtWidgets import QWidget
 
-from napari_ppn2v.widgets.layer_choice import LayerChoice
-from napari_ppn2v.widgets.layers import add_preview, read_layer
+from napari_ppn2v.widgets.layers.placing import add_preview, read_layer
+from napari_ppn2v.widgets.parts.layer_choice import LayerChoice
 
 PIXELS = np.arange(64.0).reshape(8, 8)
 

@@ -12,7 +12,7 @@ from napari.components import ViewerModel
 from napari.layers import Image, Labels, Points, Shapes
 
 from napari_ppn2v.errors import BadAxes, BadData
-from napari_ppn2v.widgets.layers import (
+from napari_ppn2v.widgets.layers.placing import (
     add_preview,
     add_result,
     describe,

@@ -21,8 +21,8 @@ from napari_ppn2v.files.noise_model_files import (
 )
 from napari_ppn2v.session.session import NamedNoiseModel
 from napari_ppn2v.session.state import Status
-from napari_ppn2v.widgets.noise_model_panel import NoiseModelPanel
-from napari_ppn2v.widgets.noise_model_source import CALIBRATION, ESTIMATE, PAIRS
+from napari_ppn2v.widgets.noise_model.panel import NoiseModelPanel
+from napari_ppn2v.widgets.noise_model.source import CALIBRATION, ESTIMATE, PAIRS
 from tests.widgets import noise_models
 
 LONGEST = 60_000  # milliseconds, on a busy machine
@@ -289,7 +289,7 @@ def test_opening_the_dock_reads_no_model_of_the_library():
     code = (
         "import sys; from qtpy.QtWidgets import QApplication; app = QApplication([]);"
         "from napari.components import ViewerModel;"
-        "from napari_ppn2v.widgets.noise_model_panel import NoiseModelPanel;"
+        "from napari_ppn2v.widgets.noise_model.panel import NoiseModelPanel;"
         "panel = NoiseModelPanel(ViewerModel()); assert panel.models.value;"
         "assert 'torch' not in sys.modules; panel.close_down()"
     )

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from napari_ppn2v.events import FitProgress, NoiseModelFitted, PairsReady
-from napari_ppn2v.widgets.noise_model_view import NOTHING, WAITING, NoiseModelView
+from napari_ppn2v.widgets.noise_model.view import NOTHING, WAITING, NoiseModelView
 from tests.widgets import noise_models
 
 

@@ -20,11 +20,11 @@ from napari_ppn2v.events import Notice
 from napari_ppn2v.files.library import NoiseModelLibrary
 from napari_ppn2v.session.session import Session
 from napari_ppn2v.session.state import Status
-from napari_ppn2v.widgets.denoise_panel import DenoisePanel
-from napari_ppn2v.widgets.layers import add_result, read_layer
-from napari_ppn2v.widgets.noise_model_choice import NoiseModelChoice
-from napari_ppn2v.widgets.saving import file_stem
-from napari_ppn2v.widgets.sections.image_section import WHOLE, ImageSection
+from napari_ppn2v.widgets.denoise.panel import DenoisePanel
+from napari_ppn2v.widgets.layers.placing import add_result, read_layer
+from napari_ppn2v.widgets.parts.file_names import file_stem
+from napari_ppn2v.widgets.parts.image_section import WHOLE, ImageSection
+from napari_ppn2v.widgets.parts.noise_model_choice import NoiseModelChoice
 from napari_ppn2v.workers import launch
 from tests.widgets.test_denoise_panel import (
     SECONDS,

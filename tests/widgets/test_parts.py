@@ -10,7 +10,7 @@ from qtpy.QtGui import QDropEvent
 from qtpy.QtWidgets import QFileDialog
 
 from napari_ppn2v.errors import BadSetting
-from napari_ppn2v.widgets.parts import (
+from napari_ppn2v.widgets.parts.basics import (
     ElidedLabel,
     ExplainedButton,
     FrameRangeEdit,

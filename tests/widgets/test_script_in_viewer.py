@@ -14,7 +14,7 @@ from napari_ppn2v.pipeline.stack_job import denoise_stack
 from napari_ppn2v.pipeline.stack_request import Stack, StackRequest
 from napari_ppn2v.session.script import python_script
 from napari_ppn2v.stop import StopToken
-from napari_ppn2v.widgets.layers import array_source, read_layer
+from napari_ppn2v.widgets.layers.placing import array_source, read_layer
 
 
 def test_a_multiscale_layer_is_denoised_to_the_same_pixels(

@@ -17,7 +17,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_ppn2v.session.session import session_of
-from napari_ppn2v.widgets.parts import WheelGuard
+from napari_ppn2v.widgets.parts.basics import WheelGuard
 
 if TYPE_CHECKING:
     from qtpy.QtGui import QShowEvent

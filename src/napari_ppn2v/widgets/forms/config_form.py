@@ -13,7 +13,7 @@ from qtpy.QtWidgets import QFormLayout, QLabel, QVBoxLayout, QWidget
 from napari_ppn2v.errors import BadSetting
 from napari_ppn2v.widgets.forms.editors import make_editor
 from napari_ppn2v.widgets.forms.words import tooltip
-from napari_ppn2v.widgets.parts import MessageLine
+from napari_ppn2v.widgets.parts.basics import MessageLine
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -18,8 +18,8 @@ from napari_ppn2v.pipeline.config import (
     TrainingConfig,
 )
 from napari_ppn2v.widgets.forms.config_form import FieldsForm
-from napari_ppn2v.widgets.parts import MessageLine
-from napari_ppn2v.widgets.section import Section
+from napari_ppn2v.widgets.parts.basics import MessageLine
+from napari_ppn2v.widgets.parts.section import Section
 
 METHOD_FIELDS = (
     "method",

@@ -10,7 +10,7 @@ from qtpy.QtWidgets import QVBoxLayout, QWidget
 
 from napari_ppn2v.core.noise_model_config import NoiseModelConfig
 from napari_ppn2v.widgets.forms.config_form import ConfigForm
-from napari_ppn2v.widgets.section import Section
+from napari_ppn2v.widgets.parts.section import Section
 
 if TYPE_CHECKING:
     from typing import Any

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QButtonGroup, QGridLayout, QLabel, QRadioButton, QWidget
 
-from napari_ppn2v.widgets.stage_words import duration_words
+from napari_ppn2v.widgets.parts.stage_words import duration_words
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -23,14 +23,14 @@ from napari_ppn2v.errors import PPN2VError
 from napari_ppn2v.files.images import open_image
 from napari_ppn2v.pipeline.inputs import ALL_CHANNELS as ALL
 from napari_ppn2v.pipeline.inputs import find_images
-from napari_ppn2v.widgets.open_file import FILES
-from napari_ppn2v.widgets.parts import (
+from napari_ppn2v.widgets.layers.open_file import FILES
+from napari_ppn2v.widgets.parts.basics import (
     ElidedLabel,
     MessageLine,
     PathChoice,
     WrappedLabel,
 )
-from napari_ppn2v.widgets.sections.image_section import ALL_CHANNELS
+from napari_ppn2v.widgets.parts.image_section import ALL_CHANNELS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -19,23 +19,26 @@ from napari_ppn2v.pipeline.noise_model_job import (
 from napari_ppn2v.session.session import NamedNoiseModel
 from napari_ppn2v.stop import StopToken
 from napari_ppn2v.widgets.dock import Dock
-from napari_ppn2v.widgets.layer_choice import LayerChoice
-from napari_ppn2v.widgets.noise_model_checks import ComparisonCheck, CoverageCheck
-from napari_ppn2v.widgets.noise_model_choice import NoiseModelChoice, NoiseModelRef
-from napari_ppn2v.widgets.noise_model_mouse import MouseSignal
-from napari_ppn2v.widgets.noise_model_quality import QualityTable
-from napari_ppn2v.widgets.noise_model_saving import NoiseModelSaving
-from napari_ppn2v.widgets.noise_model_settings import NoiseModelSettings
-from napari_ppn2v.widgets.noise_model_source import NoiseModelSource, stack_of
-from napari_ppn2v.widgets.noise_model_view import NoiseModelView
-from napari_ppn2v.widgets.noise_model_words import (
+from napari_ppn2v.widgets.noise_model.checks import ComparisonCheck, CoverageCheck
+from napari_ppn2v.widgets.noise_model.mouse import MouseSignal
+from napari_ppn2v.widgets.noise_model.quality_table import QualityTable
+from napari_ppn2v.widgets.noise_model.saving import NoiseModelSaving
+from napari_ppn2v.widgets.noise_model.settings import NoiseModelSettings
+from napari_ppn2v.widgets.noise_model.source import NoiseModelSource, stack_of
+from napari_ppn2v.widgets.noise_model.view import NoiseModelView
+from napari_ppn2v.widgets.noise_model.words import (
     comparison_words,
     coverage_words,
     kind_words,
 )
-from napari_ppn2v.widgets.parts import ExplainedButton, MessageLine
-from napari_ppn2v.widgets.run_monitor import RunMonitor
-from napari_ppn2v.widgets.section import Section
+from napari_ppn2v.widgets.parts.basics import ExplainedButton, MessageLine
+from napari_ppn2v.widgets.parts.layer_choice import LayerChoice
+from napari_ppn2v.widgets.parts.noise_model_choice import (
+    NoiseModelChoice,
+    NoiseModelRef,
+)
+from napari_ppn2v.widgets.parts.run_monitor import RunMonitor
+from napari_ppn2v.widgets.parts.section import Section
 from napari_ppn2v.workers import launch
 
 if TYPE_CHECKING:

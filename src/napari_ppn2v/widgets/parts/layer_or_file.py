@@ -9,9 +9,9 @@ from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QFileDialog, QHBoxLayout, QPushButton, QVBoxLayout, QWidget
 
 from napari_ppn2v.errors import PPN2VError
-from napari_ppn2v.widgets.layer_choice import LayerChoice
-from napari_ppn2v.widgets.open_file import FILES, add_file
-from napari_ppn2v.widgets.parts import MessageLine
+from napari_ppn2v.widgets.layers.open_file import FILES, add_file
+from napari_ppn2v.widgets.parts.basics import MessageLine
+from napari_ppn2v.widgets.parts.layer_choice import LayerChoice
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel

@@ -17,14 +17,14 @@ from qtpy.QtWidgets import (
 
 from napari_ppn2v.files.images import natural_order
 from napari_ppn2v.session.session import NamedDenoiser
-from napari_ppn2v.widgets.apply_words import (
+from napari_ppn2v.widgets.apply.words import (
     file_words,
     model_channels,
     model_name,
     model_words,
     why_words,
 )
-from napari_ppn2v.widgets.parts import MessageLine, WrappedLabel
+from napari_ppn2v.widgets.parts.basics import MessageLine, WrappedLabel
 from napari_ppn2v.workers import launch
 
 if TYPE_CHECKING:

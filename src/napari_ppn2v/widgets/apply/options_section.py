@@ -11,11 +11,11 @@ from qtpy.QtWidgets import QComboBox, QFormLayout, QVBoxLayout, QWidget
 from napari_ppn2v.errors import BadSetting
 from napari_ppn2v.pipeline.apply_stacks_request import settled
 from napari_ppn2v.pipeline.config import InferenceConfig
-from napari_ppn2v.widgets.apply_words import ESTIMATES
-from napari_ppn2v.widgets.computing_choice import ComputingChoice
+from napari_ppn2v.widgets.apply.words import ESTIMATES
 from napari_ppn2v.widgets.forms.config_form import ConfigForm
-from napari_ppn2v.widgets.result_options import STD_HELP, ResultOptions
-from napari_ppn2v.widgets.section import Section
+from napari_ppn2v.widgets.parts.computing_choice import ComputingChoice
+from napari_ppn2v.widgets.parts.result_options import STD_HELP, ResultOptions
+from napari_ppn2v.widgets.parts.section import Section
 
 if TYPE_CHECKING:
     from napari_ppn2v.pipeline.apply_stacks_request import TrainedModel

@@ -20,8 +20,8 @@ from qtpy.QtWidgets import (
 from napari_ppn2v.errors import PPN2VError
 from napari_ppn2v.files.library import NoiseModelLibrary
 from napari_ppn2v.files.noise_model_files import Provenance, save_noise_model
-from napari_ppn2v.widgets.parts import MessageLine
-from napari_ppn2v.widgets.section import Section
+from napari_ppn2v.widgets.parts.basics import MessageLine
+from napari_ppn2v.widgets.parts.section import Section
 
 if TYPE_CHECKING:
     from napari_ppn2v.core.noise_models.base import NoiseModel

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QLabel, QVBoxLayout, QWidget
 
-from napari_ppn2v.widgets.layer_choice import LayerChoice
-from napari_ppn2v.widgets.noise_model_choice import NoiseModelChoice
-from napari_ppn2v.widgets.parts import ExplainedButton, MessageLine
+from napari_ppn2v.widgets.parts.basics import ExplainedButton, MessageLine
+from napari_ppn2v.widgets.parts.layer_choice import LayerChoice
+from napari_ppn2v.widgets.parts.noise_model_choice import NoiseModelChoice
 
 if TYPE_CHECKING:
     from napari_ppn2v.session.session import Session

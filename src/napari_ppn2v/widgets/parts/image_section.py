@@ -15,16 +15,16 @@ from qtpy.QtWidgets import (
 
 from napari_ppn2v.errors import PPN2VError
 from napari_ppn2v.pipeline.stack_request import Stack
-from napari_ppn2v.widgets.layer_or_file import LayerOrFile
-from napari_ppn2v.widgets.layers import (
+from napari_ppn2v.widgets.layers.placing import (
     LayerData,
     describe,
     read_layer,
     rectangle_of,
     visible_region,
 )
-from napari_ppn2v.widgets.parts import FrameRangeEdit, MessageLine, WrappedLabel
-from napari_ppn2v.widgets.section import Section
+from napari_ppn2v.widgets.parts.basics import FrameRangeEdit, MessageLine, WrappedLabel
+from napari_ppn2v.widgets.parts.layer_or_file import LayerOrFile
+from napari_ppn2v.widgets.parts.section import Section
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel

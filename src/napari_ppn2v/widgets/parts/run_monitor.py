@@ -17,8 +17,12 @@ from qtpy.QtWidgets import (
 )
 
 from napari_ppn2v.session.state import RunState, Status
-from napari_ppn2v.widgets.parts import ElidedLabel, MessageLine, WrappedLabel
-from napari_ppn2v.widgets.stage_words import clock_words, duration_words, stage_words
+from napari_ppn2v.widgets.parts.basics import ElidedLabel, MessageLine, WrappedLabel
+from napari_ppn2v.widgets.parts.stage_words import (
+    clock_words,
+    duration_words,
+    stage_words,
+)
 
 if TYPE_CHECKING:
     from napari_ppn2v.session.session import Controls, Session

@@ -9,7 +9,7 @@ from qtpy.QtWidgets import QCheckBox, QHBoxLayout, QRadioButton, QWidget
 from superqt.utils import qthrottled
 
 from napari_ppn2v.errors import PPN2VError
-from napari_ppn2v.widgets.layers import (
+from napari_ppn2v.widgets.layers.placing import (
     LayerData,
     add_preview,
     update_preview,

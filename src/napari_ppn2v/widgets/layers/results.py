@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from napari_ppn2v.widgets.layers import LayerData, add_result
+from napari_ppn2v.widgets.layers.placing import LayerData, add_result
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -11,17 +11,17 @@ from qtpy.QtWidgets import QLabel
 from napari_ppn2v.errors import PPN2VError
 from napari_ppn2v.pipeline.stack_request import Stack, StackRequest
 from napari_ppn2v.session.state import Status
-from napari_ppn2v.widgets.denoise_run import DenoiseRun, Order
+from napari_ppn2v.widgets.denoise.noise_section import BOOTSTRAP, SAVED, NoiseSection
+from napari_ppn2v.widgets.denoise.run import DenoiseRun, Order
+from napari_ppn2v.widgets.denoise.settings_section import SettingsSection
+from napari_ppn2v.widgets.denoise.time_estimates import TimeEstimates
+from napari_ppn2v.widgets.denoise.time_section import CHOICES, TimeSection
 from napari_ppn2v.widgets.dock import Dock
-from napari_ppn2v.widgets.layers import read_layer
-from napari_ppn2v.widgets.parts import ExplainedButton
-from napari_ppn2v.widgets.result_options import ResultOptions
-from napari_ppn2v.widgets.section import Section
-from napari_ppn2v.widgets.sections.image_section import ImageSection
-from napari_ppn2v.widgets.sections.noise_section import BOOTSTRAP, SAVED, NoiseSection
-from napari_ppn2v.widgets.sections.settings_section import SettingsSection
-from napari_ppn2v.widgets.sections.time_section import CHOICES, TimeSection
-from napari_ppn2v.widgets.time_estimates import TimeEstimates
+from napari_ppn2v.widgets.layers.placing import read_layer
+from napari_ppn2v.widgets.parts.basics import ExplainedButton
+from napari_ppn2v.widgets.parts.image_section import ImageSection
+from napari_ppn2v.widgets.parts.result_options import ResultOptions
+from napari_ppn2v.widgets.parts.section import Section
 
 if TYPE_CHECKING:
     from napari.layers import Image

@@ -16,14 +16,14 @@ from napari_ppn2v.pipeline.memory_checkpoints import MemoryCheckpoints
 from napari_ppn2v.pipeline.preview import Preview
 from napari_ppn2v.session.session import NamedDenoiser, NamedNoiseModel
 from napari_ppn2v.session.state import Status
-from napari_ppn2v.widgets.layers import array_source
+from napari_ppn2v.widgets.denoise.followups import RunActions
+from napari_ppn2v.widgets.denoise.preview import PreviewControl
+from napari_ppn2v.widgets.layers.placing import array_source
+from napari_ppn2v.widgets.layers.results import add_results, estimate_words
+from napari_ppn2v.widgets.parts.file_names import file_stem
+from napari_ppn2v.widgets.parts.run_monitor import RunMonitor
+from napari_ppn2v.widgets.parts.section import Section
 from napari_ppn2v.widgets.plots import LossPlot
-from napari_ppn2v.widgets.preview_layer import PreviewControl
-from napari_ppn2v.widgets.result_layers import add_results, estimate_words
-from napari_ppn2v.widgets.run_actions import RunActions
-from napari_ppn2v.widgets.run_monitor import RunMonitor
-from napari_ppn2v.widgets.saving import file_stem
-from napari_ppn2v.widgets.section import Section
 from napari_ppn2v.workers import launch
 
 if TYPE_CHECKING:
@@ -38,9 +38,9 @@ if TYPE_CHECKING:
     from napari_ppn2v.session.session import Session
     from napari_ppn2v.session.state import RunState
     from napari_ppn2v.stop import StopToken
-    from napari_ppn2v.widgets.layers import LayerData
-    from napari_ppn2v.widgets.noise_model_choice import NoiseModelRef
-    from napari_ppn2v.widgets.noise_model_view import NoiseModelView
+    from napari_ppn2v.widgets.layers.placing import LayerData
+    from napari_ppn2v.widgets.noise_model.view import NoiseModelView
+    from napari_ppn2v.widgets.parts.noise_model_choice import NoiseModelRef
     from napari_ppn2v.workers import Run
 
     Job = Callable[[StopToken], Generator[Event, None, StackReport]]
@@ -255,7 +255,7 @@ class DenoiseRun(QWidget):
 
     def _noise_model_view(self) -> NoiseModelView:
         if self._view is None:
-            from napari_ppn2v.widgets.noise_model_view import NoiseModelView
+            from napari_ppn2v.widgets.noise_model.view import NoiseModelView
 
             self._view = NoiseModelView(theme=self._viewer.theme)
             self.noise_plots.addWidget(self._view)

@@ -15,8 +15,8 @@ from qtpy.QtWidgets import (
 )
 
 from napari_ppn2v.session.state import Fit, RunState, advance
-from napari_ppn2v.widgets.noise_model_words import cursor_words, model_words
-from napari_ppn2v.widgets.parts import WrappedLabel
+from napari_ppn2v.widgets.noise_model.words import cursor_words, model_words
+from napari_ppn2v.widgets.parts.basics import WrappedLabel
 from napari_ppn2v.widgets.plots import HeatMapPlot, NllPlot, SlicePlot, VariancePlot
 
 if TYPE_CHECKING:

@@ -13,14 +13,14 @@ from napari_ppn2v.pipeline.apply_stacks_request import (
     ApplyStacksRequest,
     StackDenoised,
 )
-from napari_ppn2v.widgets.apply_model import ModelSection
-from napari_ppn2v.widgets.apply_options import OptionsSection
-from napari_ppn2v.widgets.apply_target import FILES, SEVERAL, TargetSection
+from napari_ppn2v.widgets.apply.model_section import ModelSection
+from napari_ppn2v.widgets.apply.options_section import OptionsSection
+from napari_ppn2v.widgets.apply.target_section import FILES, SEVERAL, TargetSection
 from napari_ppn2v.widgets.dock import Dock
-from napari_ppn2v.widgets.parts import ExplainedButton
-from napari_ppn2v.widgets.result_layers import add_results
-from napari_ppn2v.widgets.run_monitor import RunMonitor
-from napari_ppn2v.widgets.stage_words import duration_words
+from napari_ppn2v.widgets.layers.results import add_results
+from napari_ppn2v.widgets.parts.basics import ExplainedButton
+from napari_ppn2v.widgets.parts.run_monitor import RunMonitor
+from napari_ppn2v.widgets.parts.stage_words import duration_words
 from napari_ppn2v.workers import launch
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from napari_ppn2v.session.session import NamedDenoiser
     from napari_ppn2v.session.state import RunState
     from napari_ppn2v.stop import StopToken
-    from napari_ppn2v.widgets.layers import LayerData
+    from napari_ppn2v.widgets.layers.placing import LayerData
 
 _SETTLED_MS = 50  # after which the monitor has its place in the dock
 _STAGES = [("coverage", 0), ("denoise", 0)]

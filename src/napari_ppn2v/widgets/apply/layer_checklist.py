@@ -18,8 +18,8 @@ from qtpy.QtWidgets import (
 )
 
 from napari_ppn2v.errors import PPN2VError
-from napari_ppn2v.widgets.layer_choice import is_ours
-from napari_ppn2v.widgets.layers import LayerData, describe, read_layer
+from napari_ppn2v.widgets.layers.placing import LayerData, describe, read_layer
+from napari_ppn2v.widgets.parts.layer_choice import is_ours
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel

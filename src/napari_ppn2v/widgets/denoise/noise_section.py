@@ -13,9 +13,12 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_ppn2v.widgets.layer_or_file import LayerOrFile
-from napari_ppn2v.widgets.noise_model_choice import NoiseModelChoice, NoiseModelRef
-from napari_ppn2v.widgets.parts import MessageLine, WrappedLabel
+from napari_ppn2v.widgets.parts.basics import MessageLine, WrappedLabel
+from napari_ppn2v.widgets.parts.layer_or_file import LayerOrFile
+from napari_ppn2v.widgets.parts.noise_model_choice import (
+    NoiseModelChoice,
+    NoiseModelRef,
+)
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel

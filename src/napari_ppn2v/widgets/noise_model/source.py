@@ -16,9 +16,9 @@ from qtpy.QtWidgets import (
 
 from napari_ppn2v.errors import PPN2VError
 from napari_ppn2v.pipeline.stack_request import Stack
-from napari_ppn2v.widgets.layer_choice import LayerChoice
-from napari_ppn2v.widgets.layers import describe, read_layer
-from napari_ppn2v.widgets.parts import MessageLine, WrappedLabel
+from napari_ppn2v.widgets.layers.placing import describe, read_layer
+from napari_ppn2v.widgets.parts.basics import MessageLine, WrappedLabel
+from napari_ppn2v.widgets.parts.layer_choice import LayerChoice
 
 if TYPE_CHECKING:
     from napari.layers import Image

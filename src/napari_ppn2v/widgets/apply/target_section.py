@@ -10,10 +10,10 @@ from qtpy.QtWidgets import QComboBox, QVBoxLayout, QWidget
 from napari_ppn2v.errors import BadAxes
 from napari_ppn2v.pipeline.apply_stacks_request import ChosenStack, usual_channels
 from napari_ppn2v.pipeline.stack_request import Stack
-from napari_ppn2v.widgets.apply_files import FilesSection
-from napari_ppn2v.widgets.apply_layers import LayerChecklist
-from napari_ppn2v.widgets.layers import LayerData, read_layer
-from napari_ppn2v.widgets.sections.image_section import ALL_CHANNELS, ImageSection
+from napari_ppn2v.widgets.apply.files_section import FilesSection
+from napari_ppn2v.widgets.apply.layer_checklist import LayerChecklist
+from napari_ppn2v.widgets.layers.placing import LayerData, read_layer
+from napari_ppn2v.widgets.parts.image_section import ALL_CHANNELS, ImageSection
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel

@@ -15,9 +15,9 @@ from napari_ppn2v.pipeline.setting_changes import (
     moved_to,
     with_changes,
 )
-from napari_ppn2v.widgets.computing_choice import ComputingChoice
-from napari_ppn2v.widgets.parts import WrappedLabel
-from napari_ppn2v.widgets.section import Section
+from napari_ppn2v.widgets.parts.basics import WrappedLabel
+from napari_ppn2v.widgets.parts.computing_choice import ComputingChoice
+from napari_ppn2v.widgets.parts.section import Section
 
 if TYPE_CHECKING:
     from napari_ppn2v.pipeline.config import RunConfig

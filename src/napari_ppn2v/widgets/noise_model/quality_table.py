@@ -16,8 +16,8 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_ppn2v.widgets.noise_model_words import overall_words
-from napari_ppn2v.widgets.parts import WrappedLabel
+from napari_ppn2v.widgets.noise_model.words import overall_words
+from napari_ppn2v.widgets.parts.basics import WrappedLabel
 from napari_ppn2v.widgets.plots import plot_colours
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from napari.utils.transforms import Affine
 
 from napari_ppn2v.core.axes import AxisLayout, check_axes
 from napari_ppn2v.errors import BadData
-from napari_ppn2v.widgets.layer_data import (
+from napari_ppn2v.widgets.layers.data import (
     LayerData,
     array_source,
     describe,

@@ -1,0 +1,1 @@
+"""The dock that applies trained models."""

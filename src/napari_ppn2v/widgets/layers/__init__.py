@@ -1,0 +1,1 @@
+"""Layers of napari on one side, arrays with axes on the other."""

@@ -1,0 +1,1 @@
+"""The dock of noise models, and the view that others show, too."""

@@ -1,1 +1,0 @@
-"""The sections of the dock that denoises: image, noise model, time, results."""
