@@ -471,7 +471,17 @@ def case_of(
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, "rows.json")
         done = subprocess.run(
-            [sys.executable, "-X", "faulthandler", __file__, "--case", case, "--rows", str(file), *words],
+            [
+                sys.executable,
+                "-X",
+                "faulthandler",
+                __file__,
+                "--case",
+                case,
+                "--rows",
+                str(file),
+                *words,
+            ],
             env=environment,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
