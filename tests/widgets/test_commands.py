@@ -72,7 +72,8 @@ def test_the_menu_of_plugins_closes_the_same_dock(command, make_napari_viewer):
     viewer = make_napari_viewer()
     viewer.add_image(image(20), name="first")
     run(command)
-    get_app_model().commands.execute_command(f"napari-ppn2v.{DOCKS[command][1]}")
+    dock = DOCKS[command][1].replace(".", "_")
+    get_app_model().commands.execute_command(f"napari-ppn2v.{dock}")
     assert len(viewer.window.dock_widgets) == 1
 
 
