@@ -210,3 +210,13 @@ def test_an_error_while_the_result_is_shown_ends_the_run_too(session, qtbot):
     qtbot.waitUntil(ended(session))
     assert session.state.status is Status.FAILED
     assert "The layer is gone." in session.state.message
+
+
+def test_an_unforeseen_error_while_the_result_is_shown_ends_the_run_too(session, qtbot):
+    def stumble(result):
+        raise ValueError("a layer of this name")
+
+    launch(session, counting(1), title="counting", on_done=stumble)
+    qtbot.waitUntil(ended(session))
+    assert session.state.status is Status.FAILED
+    assert "a layer of this name" in session.state.message

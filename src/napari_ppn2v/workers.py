@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import functools
 import importlib
+import logging
 import threading
 import time
 import warnings
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from napari import current_viewer
@@ -32,6 +34,8 @@ if TYPE_CHECKING:
 
     Job = Callable[[StopToken], Generator[Event, None, Any]]
 
+logger = logging.getLogger(__name__)
+
 SECONDS_BETWEEN = 0.2  # of the frequent events: 20 000 of them froze a window 0.9 s
 _PAUSE_POLL = 0.05
 _ACTIVITY_MS = 1000  # between changes of the bar in napari's activity dock
@@ -46,6 +50,13 @@ _ENGINE = (
     "pipeline.budget",
     "core.noise_models.curves",
 )
+
+
+@dataclass(frozen=True)
+class _Failure:
+    """What a worker returns in place of a result."""
+
+    error: PPN2VError
 
 
 class Run:
@@ -126,12 +137,14 @@ class Run:
                 batch = gate.add(event)
                 if batch:
                     yield batch
-        except (PPN2VError, GeneratorExit):
-            raise
+        # Errors are returned. A RuntimeError, which nearly every error of torch is,
+        # would be taken for a deleted worker and vanish without a word; and what
+        # napari does with others is itself an error with PySide6.
+        except PPN2VError as error:
+            return _Failure(error)
         except Exception as error:
-            # a RuntimeError, which nearly every error of torch is, would be taken for
-            # a deleted worker and vanish without a word
-            raise in_words(error) from error
+            logger.warning("A run has failed.", exc_info=error)
+            return _Failure(in_words(error))
 
     def _wait_while_paused(self) -> None:
         while not self._may_go_on.wait(_PAUSE_POLL):
@@ -152,7 +165,6 @@ class Run:
         )
         self.worker.yielded.connect(self._on_batch)
         self.worker.returned.connect(self._on_returned)
-        self.worker.errored.connect(self._on_errored)
         self.worker.finished.connect(self._on_finished)
         _WARNINGS.remember()
         _RUNNING.add(self)
@@ -171,21 +183,23 @@ class Run:
 
     def _on_returned(self, result: Any) -> None:
         self._is_closed = True
+        if isinstance(result, _Failure):
+            self._report(result.error)
+            return
         is_stopped = bool(getattr(result, "is_stopped", False))
         if self.is_abandoned or self._on_done is None:
             self.session.finish(is_stopped=is_stopped)
             return
         try:
             message = self._on_done(result)
-        except Exception as error:  # noqa: BLE001 - the run must not go on for ever
-            self._on_errored(error)
+        except PPN2VError as error:
+            self._report(error)
+            return
+        except Exception as error:
+            logger.warning("The result of a run cannot be shown.", exc_info=error)
+            self._report(in_words(error))
             return
         self.session.finish(message or "", is_stopped=is_stopped)
-
-    def _on_errored(self, error: Exception) -> None:
-        self._is_closed = True
-        known = error if isinstance(error, PPN2VError) else in_words(error)
-        self._report(known)
 
     def _report(self, error: PPN2VError) -> None:
         self.session.fail(str(error))
