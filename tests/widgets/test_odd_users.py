@@ -296,7 +296,8 @@ def test_every_list_and_number_says_what_it_is(dock):
     _, panel = dock()
     panel.settings.open_form()
     labelled = {label.buddy() for label in panel.findChildren(QLabel)}
-    for widget in panel.findChildren((QComboBox, QAbstractSpinBox)):
+    lists = panel.findChildren(QComboBox)
+    for widget in [*lists, *panel.findChildren(QAbstractSpinBox)]:
         around = {widget, widget.parentWidget()}
         assert widget.accessibleName() or around & labelled, widget.toolTip()
 

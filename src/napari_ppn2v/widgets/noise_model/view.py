@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 _SIDE_BY_SIDE = 760  # pixels of width from which there are two columns
 _HIGHEST_PLOT = 300  # pixels
 _NARROWEST_TEXT = 280  # pixels; narrower lines would ask for a very high view
-_REDRAW_MS = 60  # between two pictures of a model that is being fitted
+_REDRAW_MS = 300  # between two pictures of a model that is being fitted
 
 NOTHING = "No noise model yet. Fit one, or choose one that is saved."
 WAITING = "The noise model is being fitted to these pairs."
