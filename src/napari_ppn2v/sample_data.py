@@ -193,14 +193,11 @@ def open_data_set(key: str) -> list[LayerData]:
 
 def _lazy_layer(path: Path, name: str, data_set: DataSet, visible: bool) -> LayerData:
     """Layer whose frames are read when they are looked at."""
-    import dask.array
-
     from napari_ppn2v.files.images import open_image
+    from napari_ppn2v.widgets.layers.open_file import as_dask
 
     source = open_image(path)
-    chunks = (1,) * (len(source.shape) - 2) + source.shape[-2:]
-    lazy: Any = dask.array
-    data = lazy.from_array(source.data, chunks=chunks, name=False)
+    data = as_dask(source.data)
     first = np.asarray(source.data[(0,) * (len(source.shape) - 2)])
     axes = source.axes or "TZCYX"[-len(source.shape) :]
     axes = "TYX" if len(source.shape) == 3 and axes == "CYX" else axes
