@@ -102,7 +102,9 @@ def test_every_real_dtype_becomes_native_float32(dtype):
     np.testing.assert_array_equal(frame, image.astype(float))
 
 
-@pytest.mark.parametrize("wrap", [da.from_array, zarr.array, list], ids=str)
+@pytest.mark.parametrize(
+    "wrap", [da.from_array, zarr.array, list], ids=["dask", "zarr", "list"]
+)
 def test_dask_zarr_and_lists_read_the_same(wrap):
     image = numbered((3, 8, 9))
     np.testing.assert_array_equal(as_frames(wrap(image), "TYX").frame(2), image[2])
