@@ -18,6 +18,7 @@ from napari_ppn2v.core.network_config import UNetConfig
 from napari_ppn2v.core.noise_model_config import NoiseModelConfig
 from napari_ppn2v.errors import BadSetting
 from napari_ppn2v.pipeline.config import (
+    UNSUPERVISED,
     InferenceConfig,
     PriorConfig,
     RunConfig,
@@ -279,3 +280,13 @@ def test_what_the_method_does_not_use_is_hidden(qtbot):
     form.set_value(preset("fast"))
     assert form.section("noise_model").isVisible()
     assert form.editor("n_refinements").isVisible()
+
+
+def test_methods_that_need_targets_are_not_offered(qtbot):
+    """Nothing in the viewer chooses a target."""
+    form = RunConfigForm()
+    editor = form.editor("method")
+    offered = [editor.itemData(index) for index in range(editor.count())]
+    assert tuple(offered) == UNSUPERVISED
+    assert "CARE" not in editor.toolTip()
+    assert "Noise2Void" in editor.toolTip()

@@ -170,9 +170,10 @@ class MaskedObservations:
 
 
 class ImagePairs:
-    """Pairs of images: the targets are clean, or a second noisy image.
+    """Pairs of a noisy image and its target, a clean one (CARE).
 
-    The network sees every pixel and every pixel that is not held out counts.
+    The network sees every pixel and every pixel that is not held out counts. The two
+    never change places: a clean image is no observation.
     """
 
     def __init__(self, crops: Crops, seed: int) -> None:
@@ -187,6 +188,23 @@ class ImagePairs:
         """Return batches whose targets are held-out pixels alone."""
         rng = np.random.default_rng(self.seed)
         return [_all_pixels(*fields) for fields in self.crops.held_out(rng)]
+
+
+class NoisyPairs(ImagePairs):
+    """Pairs of two noisy images of the same scene (Noise2Noise).
+
+    Both are observations, each as good a target as the other: in every crop they
+    change places by chance, which doubles the noise that the network sees. Validation
+    takes them as given.
+    """
+
+    def draw(self, rng: np.random.Generator) -> Batch:
+        """Return a new batch of crops, in half of them input and target exchanged."""
+        first, second, held_out = self.crops.draw(rng)
+        swapped = rng.integers(0, 2, len(first)).astype(bool)[:, None, None]
+        inputs = np.where(swapped, second, first)
+        targets = np.where(swapped, first, second)
+        return _all_pixels(inputs, targets, ~held_out)
 
 
 class SyntheticObservations:

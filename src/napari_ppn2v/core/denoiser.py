@@ -27,6 +27,11 @@ if TYPE_CHECKING:
     from napari_ppn2v.core.prior_network import PriorNetwork
     from napari_ppn2v.core.tiling import Span
 
+TARGET_WORDS = {
+    "clean": "clean targets (CARE)",
+    "noisy": "second noisy images as targets (Noise2Noise)",
+}
+
 
 @dataclass(frozen=True)
 class Denoiser:
@@ -36,7 +41,7 @@ class Denoiser:
     ----------
     model : network, prior and normalisation
     noise_model : None for plain Noise2Void
-    training_blindness : how pixels were hidden in training
+    training_blindness : how pixels were hidden in training; None where none were
     estimate : "refined", "mmse" or "prior-mean", what `result` returns
     is_blind : whether the network is kept from seeing the pixel it predicts
     reason : why these two were chosen, one sentence
@@ -44,16 +49,28 @@ class Denoiser:
     refined : network that gives the MMSE estimate by itself, or None
         Taught on synthetic observations of the denoised images; it sees every pixel
         and needs no noise model at inference.
+    target : "clean" (CARE) or "noisy" (Noise2Noise), what a network that was trained
+        on pairs of images had as targets; empty where it had noisy images alone
     """
 
     model: PriorNetwork
     noise_model: NoiseModel | None
-    training_blindness: Blindness
+    training_blindness: Blindness | None
     estimate: str
     is_blind: bool
     reason: str = ""
     provenance: dict[str, Any] = field(default_factory=dict)
     refined: PriorNetwork | None = None
+    target: str = ""
+
+    @property
+    def method(self) -> str:
+        """What it was trained with: "n2v", "pn2v", "refined", "care" or "n2n"."""
+        if self.target:
+            return {"clean": "care", "noisy": "n2n"}[self.target]
+        if self.refined is not None:
+            return "refined"
+        return "n2v" if self.noise_model is None else "pn2v"
 
     @property
     def blindness(self) -> Blindness | None:
@@ -137,6 +154,11 @@ class Denoiser:
         ------
         BadSetting  If what it needs is missing in this model.
         """
+        if self.target and estimate != "prior-mean":
+            raise BadSetting(
+                f"This model was {self._training_words}. It has one estimate, the "
+                "output of its network ('prior-mean'); choose that or 'auto'."
+            )
         require_estimate(estimate, self.noise_model)
         if estimate == "mmse" and self.model.n_samples == 1:
             raise BadSetting(
@@ -149,6 +171,24 @@ class Denoiser:
                 "This model was trained without refinement. Choose 'mmse' or "
                 "'prior-mean', or train again with refinement rounds."
             )
+
+    def require_blind(self) -> None:
+        """Check that the network can be kept from seeing the pixel it predicts.
+
+        Raises
+        ------
+        BadSetting  If it was trained to see every pixel.
+        """
+        if self.training_blindness is None:
+            raise BadSetting(
+                f"This model was {self._training_words} and to see every pixel, so it "
+                "cannot denoise blind. Choose blind 'auto' or 'no'."
+            )
+
+    @property
+    def _training_words(self) -> str:
+        words = TARGET_WORDS.get(self.target, "noisy images alone")
+        return f"trained with {words}"
 
     @property
     def gives_posterior_std(self) -> bool:
@@ -163,6 +203,11 @@ class Denoiser:
         ------
         BadSetting  If it does not.
         """
+        if self.target:
+            raise BadSetting(
+                "The posterior standard deviation needs a model trained with method "
+                f"refined or pn2v; this one was {self._training_words}."
+            )
         if not self.gives_posterior_std:
             raise BadSetting(
                 "The posterior standard deviation needs a model trained with method "

@@ -56,7 +56,10 @@ def save_model(path: str | PathLike[str], denoiser: Denoiser) -> Path:
         "schema": SCHEMA,
         "model": _description(model),
         "refined": None if denoiser.refined is None else _description(denoiser.refined),
-        "training_blindness": asdict(denoiser.training_blindness),
+        "training_blindness": None
+        if denoiser.training_blindness is None
+        else asdict(denoiser.training_blindness),
+        "target": denoiser.target,
         "estimate": denoiser.estimate,
         "is_blind": denoiser.is_blind,
         "reason": denoiser.reason,
@@ -76,23 +79,27 @@ def load_model(path: str | PathLike[str]) -> Denoiser:
     ------
     BadFile  If the file is missing, damaged, foreign, or of a newer version.
     """
-    from napari_ppn2v.core.denoiser import Denoiser
+    from napari_ppn2v.core.denoiser import TARGET_WORDS, Denoiser
     from napari_ppn2v.core.inference import Blindness
 
     path = Path(path)
     header, arrays = _read(path)
     try:
+        hidden, target = header["training_blindness"], header.get("target", "")
+        if target not in ("", *TARGET_WORDS):
+            raise ValueError(f"the target {target!r} is unknown")
         return Denoiser(
             model=_model(header["model"], arrays, _WEIGHT),
             refined=None
             if header["refined"] is None
             else _model(header["refined"], arrays, _REFINED),
             noise_model=_noise_model(header, arrays),
-            training_blindness=Blindness(**header["training_blindness"]),
+            training_blindness=None if hidden is None else Blindness(**hidden),
             estimate=str(header["estimate"]),
             is_blind=bool(header["is_blind"]),
             reason=str(header["reason"]),
             provenance=dict(header["provenance"]),
+            target=target,
         )
     except (*DAMAGED, PPN2VError) as error:
         raise BadFile(

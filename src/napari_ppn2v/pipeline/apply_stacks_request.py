@@ -261,6 +261,8 @@ def settled(denoiser: Denoiser, wanted: InferenceConfig) -> Denoiser:
             estimate=wanted.estimate,
             reason=f"{wanted.estimate}, as asked for",
         )
+    if wanted.blind == "yes":
+        denoiser.require_blind()
     if wanted.blind != "auto":
         how = "blind" if wanted.blind == "yes" else "in one pass"
         denoiser = replace(

@@ -71,12 +71,13 @@ class Timing:
     """What the parts of a run take on this machine, with one network and threads.
 
     It serves all settings that share the network and the sizes of batches and
-    patches: the presets fast, balanced and thorough, with each method.
+    patches: the presets fast, balanced and thorough, with each method that needs no
+    targets, or with the one that needs them.
 
     Attributes
     ----------
-    steps : of the trainings "n2v", "pn2v" and "refinement"; what a stop kept from
-        being timed is missing
+    steps : of the trainings "n2v", "pn2v" and "refinement", or of "care" or "n2n"
+        alone; what a stop kept from being timed is missing
     pass_per_pixel : seconds of one pass of the network
     mmse_per_pixel : seconds that the MMSE estimate takes on top of the passes
     n_training_pixels : in all frames to train on
@@ -126,13 +127,15 @@ class Timing:
     ) -> dict[str, float]:
         """Estimate the wall time of each stage; see `seconds_for`."""
         trainings = dict(config.stages)
-        first = trainings.pop("n2v")
-        seconds = {"n2v": self._training("n2v", first)} if needs_n2v else {}
-        if config.method != "n2v":
+        name = next(iter(trainings))
+        first = trainings.pop(name)
+        is_trained = needs_n2v or config.needs_targets
+        seconds = {name: self._training(name, first)} if is_trained else {}
+        if config.uses_noise_model:
             seconds |= self._noise_model(config, noise_source)
         for stage, training in trainings.items():
             seconds[stage] = self._training(stage, training)
-        if config.method != "n2v":
+        if config.uses_noise_model:
             crops = min(MAX_CROPS * CROP**2, self.n_training_pixels)
             # real and simulated observations, in one pass and as it will be denoised
             both = 2 * (self.pass_per_pixel + self._per_pixel(config))
@@ -202,14 +205,17 @@ def time_steps(
     Parameters
     ----------
     sources : stacks to train on; nothing is read, only their sizes count
-    config : its network, prior, patches and batches are timed, for all methods
+    config : its network, prior, patches and batches are timed, for all methods that
+        need no targets, or for the one of these settings that does
 
     Returns
     -------
     Timing  Whose `seconds_for` estimates the time of any run that shares these.
     """
     began = time.perf_counter()
-    kinds = ("n2v", "pn2v", "refinement")
+    kinds: tuple[str, ...] = ("n2v", "pn2v", "refinement")
+    if config.needs_targets:
+        kinds = (config.method,)
     total = len(kinds) * (WARM_UP_STEPS + TIMED_STEPS) + 1
     yield StageStarted("dry run", total)
     dry = _DryRun(sources, config, device, stop)
@@ -256,7 +262,8 @@ class _DryRun:
         held_out = [np.zeros(shape, bool) for _ in images]
         for mask in held_out:
             mask[: shape[0] // 4, : shape[1] // 4] = True
-        self.stack = TrainingStack(images, held_out)
+        targets = images[::-1] if config.needs_targets else None
+        self.stack = TrainingStack(images, held_out, targets)
         self.noise_model = _typical_noise_model()
 
     def train(

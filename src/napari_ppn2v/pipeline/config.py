@@ -161,12 +161,32 @@ class InferenceConfig:
         check_settings(self)
 
 
-METHODS = ("n2v", "pn2v", "refined")
+METHOD_HELP = {
+    "n2v": "Noise2Void, without a noise model.",
+    "pn2v": "Probabilistic Noise2Void, the MMSE estimate computed from prior and "
+    "noise model.",
+    "refined": "the MMSE estimate learnt on synthetic observations, which the noise "
+    "model draws from the Noise2Void result.",
+    "care": "supervised, trained with clean images as targets (CARE).",
+    "n2n": "Noise2Noise, trained with a second noisy image of each scene as target.",
+}
+METHODS = tuple(METHOD_HELP)
+WITH_TARGETS = ("care", "n2n")
+"""Methods that need a target image for each noisy one."""
+UNSUPERVISED = tuple(name for name in METHODS if name not in WITH_TARGETS)
+"""Methods that need noisy images alone; the viewer offers these."""
 ESTIMATES = {
     "n2v": ("auto", "prior-mean"),
     "pn2v": ("auto", "prior-mean", "mmse"),
     "refined": ("auto", "prior-mean", "refined"),
+    "care": ("auto", "prior-mean"),
+    "n2n": ("auto", "prior-mean"),
 }
+
+
+def method_help(methods: tuple[str, ...]) -> str:
+    """Say what each of some methods is."""
+    return " ".join(f"'{name}': {METHOD_HELP[name]}" for name in methods)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -176,10 +196,7 @@ class RunConfig:
     method: str = setting(
         "refined",
         label="Method",
-        help="'n2v': Noise2Void, without a noise model. 'pn2v': Probabilistic "
-        "Noise2Void, the MMSE estimate computed from prior and noise model. "
-        "'refined': the MMSE estimate learnt on synthetic observations, which the "
-        "noise model draws from the Noise2Void result.",
+        help=method_help(METHODS),
         choices=METHODS,
     )
     preset: str = setting(
@@ -232,11 +249,37 @@ class RunConfig:
                 f"Method '{self.method}' has no estimate '{wanted}'. Choose one of: "
                 f"{', '.join(allowed)}; or method {' or '.join(methods)}."
             )
+        if self.needs_targets:
+            self._check_with_targets()
+
+    def _check_with_targets(self) -> None:
+        if self.inference.blind == "yes":
+            raise BadSetting(
+                f"Method '{self.method}' trains a network that sees every pixel, so "
+                "nothing can be denoised blind. Choose blind 'auto' or 'no', or one of "
+                f"the methods {', '.join(UNSUPERVISED)}."
+            )
+        if self.inference.posterior_std:
+            raise BadSetting(
+                f"Method '{self.method}' has no noise model, so there is no posterior "
+                "standard deviation. Choose the method refined or pn2v."
+            )
+
+    @property
+    def needs_targets(self) -> bool:
+        """Whether it is trained on pairs of a noisy image and a target."""
+        return self.method in WITH_TARGETS
+
+    @property
+    def uses_noise_model(self) -> bool:
+        """Whether a noise model is part of the method."""
+        return self.method in ("pn2v", "refined")
 
     @property
     def stages(self) -> dict[str, TrainingConfig]:
         """The trainings that a bootstrapped run goes through, in order."""
-        stages = {"n2v": self.pretraining}
+        first = self.method if self.needs_targets else "n2v"
+        stages = {first: self.pretraining}
         if self.method == "pn2v":
             stages["pn2v"] = self.training
         elif self.method == "refined":

@@ -6,7 +6,7 @@ import copy
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from napari_ppn2v.core.denoiser import Denoiser, require_estimate
+from napari_ppn2v.core.denoiser import TARGET_WORDS, Denoiser, require_estimate
 from napari_ppn2v.core.frames import Frames, check_trainable
 from napari_ppn2v.pipeline.noise_sources import (
     Bootstrap,
@@ -25,8 +25,14 @@ from napari_ppn2v.pipeline.stages import (
     read_stack,
     refine_in_rounds,
     train_n2v,
+    train_on_targets,
     train_pn2v,
     training_batches,
+)
+from napari_ppn2v.pipeline.targets import (
+    check_targets,
+    check_use_of_targets,
+    warn_of_scale,
 )
 
 if TYPE_CHECKING:
@@ -93,19 +99,26 @@ def no_checkpoints(stage: str) -> None:
 def train_denoiser(
     sources: Sequence[Frames],
     config: RunConfig,
-    noise_source: NoiseSource,
+    noise_source: NoiseSource | None = None,
     *,
     device: torch.device,
     stop: StopToken,
+    targets: Sequence[Frames] | None = None,
     checkpoints: Checkpoints = no_checkpoints,
     preview: Preview | None = None,
 ) -> Generator[Event, None, TrainedRun]:
     """Train on noisy frames alone: Noise2Void, noise model, PN2V, choice of estimate.
 
+    The methods "care" and "n2n" train one network on pairs of a noisy frame and its
+    target instead, and need no noise model.
+
     Parameters
     ----------
     sources : stacks of noisy frames of one channel, from one camera
-    noise_source : where the (signal, observation) pairs come from
+    noise_source : where the (signal, observation) pairs come from; bootstrapped by
+        default
+    targets : for "care" and "n2n" alone: for each stack of `sources` one of clean
+        frames, or of second noisy frames, of the same scenes
     checkpoints : gives, for each training, where it keeps its state; a journey
         resumed from there ends with the bits of one never interrupted
     preview : what the user looks at, to be shown denoised while training goes on
@@ -122,12 +135,23 @@ def train_denoiser(
     ------
     BadData, BadSetting, FitFailed, OutOfMemory
     """
+    noise_source = noise_source or Bootstrap()
+    check_use_of_targets(
+        config,
+        has_targets=targets is not None,
+        has_noise_model=not isinstance(noise_source, Bootstrap),
+    )
     for frames in sources:
         check_trainable(frames, max(SMALLEST_SIDE, 2 * config.network.stride))
-    if config.method == "n2v":
+    if targets is not None:
+        check_targets(sources, targets)
+    if not config.uses_noise_model:
         require_estimate(config.inference.estimate, None)
-    stack = yield from read_stack(sources, config, stop)
+    stack = yield from read_stack(sources, config, stop, targets)
     run = Journey(stack, config, device, stop, checkpoints, preview)
+    if config.needs_targets:
+        yield from warn_of_scale(stack, config.method)
+        return (yield from _with_targets(run))
     n2v = None
     if _needs_n2v(config, noise_source):
         trained = yield from train_n2v(run)
@@ -146,12 +170,13 @@ def train_longer(
     noise_source: NoiseSource | None = None,
     device: torch.device,
     stop: StopToken,
+    targets: Sequence[Frames] | None = None,
     preview: Preview | None = None,
     checkpoints: Checkpoints = no_checkpoints,
 ) -> Generator[Event, None, TrainedRun]:
     """Go on training from the weights of an earlier run, which stays as it is.
 
-    Methods n2v and pn2v add a training ("n2v, longer", "pn2v, longer 2"...), method
+    All methods but one add a training ("n2v, longer", "pn2v, longer 2"...), method
     refined adds rounds ("refinement 3"...). A run that was stopped before it had a
     noise model trains its Noise2Void longer and then goes through the stages it
     lacks. The estimate is chosen again.
@@ -169,10 +194,16 @@ def train_longer(
         With the curves of both, and the best weights by validation loss, those of the
         earlier run included: training longer never makes the validation loss worse.
     """
-    stack = yield from read_stack(sources, config, stop)
+    check_use_of_targets(config, has_targets=targets is not None, has_noise_model=False)
+    if targets is not None:
+        check_targets(sources, targets)
+    stack = yield from read_stack(sources, config, stop, targets)
     run = Journey(stack, config, device, stop, checkpoints, preview)
     run.curves.update(trained.curves)
     denoiser = trained.denoiser
+    if config.needs_targets:
+        start = _longer(run, config.method, denoiser.model, config.pretraining, n_steps)
+        return _joined(trained, (yield from _with_targets(run, start)))
     noise_model = denoiser.noise_model
     if noise_model is None:
         start = _longer(run, "n2v", denoiser.model, config.pretraining, n_steps)
@@ -248,6 +279,25 @@ def _joined(before: TrainedRun, now: TrainedRun) -> TrainedRun:
         pairs=now.pairs or before.pairs,
         seconds=seconds,
     )
+
+
+def _with_targets(
+    run: Journey, start: Start | None = None
+) -> Generator[Event, None, TrainedRun]:
+    """Train on pairs; what the network gives in one pass is the result."""
+    trained = yield from train_on_targets(run, start)
+    target = {"care": "clean", "n2n": "noisy"}[run.config.method]
+    denoiser = Denoiser(
+        model=trained.model,
+        noise_model=None,
+        training_blindness=None,
+        estimate="prior-mean",
+        is_blind=False,
+        reason=f"output of the network trained with {TARGET_WORDS[target]}",
+        provenance=run.provenance(),
+        target=target,
+    )
+    return TrainedRun(denoiser, run.curves, None, None, trained.is_stopped, run.seconds)
 
 
 def _needs_n2v(config: RunConfig, noise_source: NoiseSource) -> bool:

@@ -9,6 +9,7 @@ from napari_ppn2v.core.network_config import UNetConfig
 from napari_ppn2v.core.noise_model_config import NoiseModelConfig
 from napari_ppn2v.errors import BadSetting
 from napari_ppn2v.pipeline.config import (
+    WITH_TARGETS,
     InferenceConfig,
     PriorConfig,
     RunConfig,
@@ -105,11 +106,14 @@ def preset(name: str, *, method: str | None = None, seed: int = 0) -> RunConfig:
     Parameters
     ----------
     name : one of `PRESET_NAMES`
-    method : "refined", "pn2v" or "n2v" in place of the preset's own
+    method
+        "refined", "pn2v", "n2v", "care" or "n2n" in place of the preset's own. With
+        the settings of a paper, "care" and "n2n" train its network as long as its
+        Noise2Void.
 
     Raises
     ------
-    BadSetting  If there is no preset of that name.
+    BadSetting  If there is no preset or no method of that name.
     """
     if name not in _PRESETS:
         raise BadSetting(
@@ -123,7 +127,8 @@ def preset(name: str, *, method: str | None = None, seed: int = 0) -> RunConfig:
             "The papers know no refinement. Choose method 'n2v' or 'pn2v', or a preset "
             "of ours: fast, balanced or thorough."
         )
-    estimate = "prior-mean" if method == "n2v" else "auto"
+    has_one_estimate = method in ("n2v", *WITH_TARGETS)
+    estimate = "prior-mean" if has_one_estimate else "auto"
     changed = replace(
         config, method=method, inference=replace(config.inference, estimate=estimate)
     )

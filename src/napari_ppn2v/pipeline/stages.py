@@ -10,7 +10,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 import torch
 
-from napari_ppn2v.core.batches import Crops, MaskedObservations
+from napari_ppn2v.core.batches import (
+    Crops,
+    ImagePairs,
+    MaskedObservations,
+    NoisyPairs,
+)
 from napari_ppn2v.core.denoiser import Denoiser
 from napari_ppn2v.core.inference import Blindness
 from napari_ppn2v.core.noise_models.fitting import FittedNoiseModel, fit_noise_model
@@ -46,6 +51,7 @@ from napari_ppn2v.pipeline.training import CheckpointStore, CurvePoint, train_pr
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
 
+    from napari_ppn2v.core.batches import BatchSource
     from napari_ppn2v.core.frames import Frames
     from napari_ppn2v.core.noise_models.base import NoiseModel
     from napari_ppn2v.core.objectives import Objective
@@ -118,36 +124,48 @@ def new_model(
 
 def training_batches(
     stack: TrainingStack, config: RunConfig, training: TrainingConfig
-) -> MaskedObservations:
-    """Return blind-spot batches; patches fit into the images and the network."""
+) -> BatchSource:
+    """Return the batches of a method; patches fit into the images and the network.
+
+    Blind-spot batches, or those of the pairs that a method with targets needs.
+    """
     smallest = min(min(image.shape) for image in stack.images)
     stride = config.network.stride
     size = min(training.patch_size, smallest) // stride * stride
     crops = Crops(stack, size, training.batch_size)
+    if config.needs_targets:
+        pairs = {"care": ImagePairs, "n2n": NoisyPairs}[config.method]
+        return pairs(crops, config.seed)
     return MaskedObservations(
         crops, training.mask_box, training.replacement, config.seed
     )
 
 
 def read_stack(
-    sources: Sequence[Frames], config: RunConfig, stop: StopToken
+    sources: Sequence[Frames],
+    config: RunConfig,
+    stop: StopToken,
+    targets: Sequence[Frames] | None = None,
 ) -> Generator[Event, None, TrainingStack]:
     """Read the training images; equal settings hold out equal pixels.
 
     Reading much is a stage of its own. A stop leaves the frames read by then.
     """
+    most = DEFAULT_PIXELS if targets is None else DEFAULT_PIXELS // 2
     began, n_frames = time.perf_counter(), sum(len(frames) for frames in sources)
     n_pixels = sum(len(f) * f.shape[0] * f.shape[1] for f in sources)
-    is_long = min(n_pixels, DEFAULT_PIXELS) > LONG_READING
+    is_long = min(n_pixels, most) > LONG_READING
     if is_long:
         yield StageStarted("reading", n_frames, "for training")
-    training = config.pretraining if config.method == "n2v" else config.training
+    training = config.training if config.uses_noise_model else config.pretraining
     reading = read_training_stack(
         sources,
         patch_size=training.patch_size,
         held_out_share=training.held_out_share,
         held_out_frames=training.held_out_frames,
         rng=np.random.default_rng(config.seed),
+        targets=targets,
+        max_pixels=most,
         stop=stop,
     )
     while True:
@@ -167,9 +185,28 @@ def train_n2v(
     run: Journey, start: Start | None = None
 ) -> Generator[Event, None, TrainedPrior]:
     """Train Noise2Void, from untrained weights or longer."""
+    return (yield from _train_mean(run, "n2v", start))
+
+
+def train_on_targets(
+    run: Journey, start: Start | None = None
+) -> Generator[Event, None, TrainedPrior]:
+    """Train CARE or Noise2Noise, from untrained weights or longer.
+
+    Network, normalisation (that of the noisy images, for the targets too) and
+    objective are those of Noise2Void; only what the network sees and what it is
+    compared with differ (Krull et al. 2019, Eqs. 7, 8 and 10).
+    """
+    return (yield from _train_mean(run, run.config.method, start))
+
+
+def _train_mean(
+    run: Journey, stage: str, start: Start | None
+) -> Generator[Event, None, TrainedPrior]:
+    """Train a network of one value per pixel by its squared error."""
     config, seed = run.config.pretraining, run.config.seed
     start = start or Start(
-        "n2v",
+        stage,
         new_model(run.stack, run.config, run.device, "free", 1, seed),
         config,
         seed,
@@ -219,7 +256,7 @@ def _train(
     objective: Objective,
     noise_model: NoiseModel | None = None,
 ) -> Generator[Event, None, TrainedPrior]:
-    """Train on masked observations."""
+    """Train on the batches of the method."""
     began, stage = time.perf_counter(), start.stage
     yield StageStarted(stage, start.config.n_steps)
     trained = yield from train_prior(

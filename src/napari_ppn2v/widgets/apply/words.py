@@ -11,7 +11,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from napari_ppn2v.core.denoiser import Denoiser
     from napari_ppn2v.pipeline.apply_stacks_request import TrainedModel
 
 ESTIMATES = {
@@ -24,6 +23,8 @@ _METHODS = {
     "n2v": "Noise2Void",
     "pn2v": "Probabilistic Noise2Void (PN2V)",
     "refined": "Probabilistic Noise2Void (PN2V), refined",
+    "care": "CARE (trained with clean targets)",
+    "n2n": "Noise2Noise (trained with second noisy images)",
 }
 _VERSIONS = ("napari-ppn2v", "torch")
 _MOST_DATA = 2  # of the images trained on, named one by one
@@ -38,7 +39,7 @@ def model_words(model: TrainedModel, origin: str = "") -> str:
     """
     first = model.denoisers[0]
     count = len(model.denoisers)
-    lines = [_METHODS[method_of(first)] + (f", {count} channels" if count > 1 else "")]
+    lines = [_METHODS[first.method] + (f", {count} channels" if count > 1 else "")]
     estimates = dict.fromkeys(ESTIMATES[d.estimate] for d in model.denoisers)
     lines.append(f"Estimate: {' / '.join(estimates)}")
     lines.append(_signals(model))
@@ -53,13 +54,6 @@ def why_words(model: TrainedModel) -> str:
     """Say why each estimate was chosen in training."""
     reasons = dict.fromkeys(d.reason for d in model.denoisers if d.reason)
     return "\n".join(reasons)
-
-
-def method_of(denoiser: Denoiser) -> str:
-    """Return the method that a denoiser was trained with: "n2v", "pn2v", "refined"."""
-    if denoiser.refined is not None:
-        return "refined"
-    return "n2v" if denoiser.noise_model is None else "pn2v"
 
 
 def file_words(path: Path) -> str:

@@ -16,13 +16,23 @@ from napari_ppn2v.widgets.forms.words import tooltip
 from napari_ppn2v.widgets.parts.basics import MessageLine
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 
 class FieldsForm(QWidget):
     """Labelled editors for the fields of a settings dataclass, without checks.
 
     Emits `edited` once for each change by the user.
+
+    Parameters
+    ----------
+    config_type
+        A dataclass whose fields are made by `settings.setting`.
+    fields
+        Names of the fields to show, in this order; all documented ones by default.
+    instead
+        Of a field, what to say or offer in place of what the settings do: "choices",
+        "help"...
     """
 
     edited = Signal()
@@ -32,11 +42,15 @@ class FieldsForm(QWidget):
         config_type: type,
         *,
         fields: Sequence[str] | None = None,
+        instead: Mapping[str, Mapping[str, Any]] | None = None,
         parent: QWidget | None = None,
     ) -> None:
         super().__init__(parent)
+        changes = instead or {}
         documented = {
-            item.name: item.metadata for item in fields_of(config_type) if item.metadata
+            item.name: {**item.metadata, **changes.get(item.name, {})}
+            for item in fields_of(config_type)
+            if item.metadata
         }
         hints = typing.get_type_hints(config_type)
         self._editors: dict[str, Any] = {}

@@ -12,10 +12,12 @@ from napari_ppn2v.core.network_config import UNetConfig
 from napari_ppn2v.core.noise_model_config import NoiseModelConfig
 from napari_ppn2v.errors import BadSetting
 from napari_ppn2v.pipeline.config import (
+    UNSUPERVISED,
     InferenceConfig,
     PriorConfig,
     RunConfig,
     TrainingConfig,
+    method_help,
 )
 from napari_ppn2v.widgets.forms.config_form import FieldsForm
 from napari_ppn2v.widgets.parts.basics import MessageLine
@@ -39,6 +41,8 @@ SECTIONS: dict[str, tuple[str, type]] = {
 }
 """Field of `RunConfig` -> title of its section, type of its settings."""
 
+OFFERED = {"method": {"choices": UNSUPERVISED, "help": method_help(UNSUPERVISED)}}
+"""No targets can be chosen in the viewer, so no methods that need them."""
 
 _USED_BY = {
     "noise_model": ("pn2v", "refined"),
@@ -74,7 +78,7 @@ class RunConfigForm(QWidget):
         self._config = values or RunConfig()
         self._error = ""
         self._message = MessageLine()
-        self._top = FieldsForm(RunConfig, fields=METHOD_FIELDS)
+        self._top = FieldsForm(RunConfig, fields=METHOD_FIELDS, instead=OFFERED)
         self._forms: dict[str, FieldsForm] = {}
         self._sections: dict[str, Section] = {}
         layout = QVBoxLayout(self)
