@@ -170,6 +170,10 @@ class StageClock:
         else:
             self.fixed[stage] = self.fixed.get(stage, 0.0) + passed
 
+    def restart(self) -> None:
+        """Leave out what was done since the last event, by whoever listens."""
+        self._last = self.clock()
+
     def finish(self) -> None:
         """Count what came after the last event."""
         now = self.clock()
@@ -195,17 +199,29 @@ class StageClock:
         """Seconds that a run with these settings would take."""
         seconds = sum(self.fixed.values())
         for stage, training in config.stages.items():
+            if stage not in self.steps:
+                continue  # a calibrated PN2V from scratch goes without Noise2Void
             n_validations = -(-training.n_steps // training.steps_per_validation)
             seconds += training.n_steps * statistics.median(self.steps[stage])
             seconds += n_validations * statistics.median(self.validations[stage])
         return seconds
 
-    def steps_within(self, config: RunConfig, seconds: float) -> int:
-        """Most steps, in all stages together, that fit into a budget."""
+    def steps_within(
+        self,
+        config: RunConfig,
+        seconds: float,
+        with_steps: Callable[[int], RunConfig] | None = None,
+    ) -> int:
+        """Most steps, in all stages together, that fit into a budget.
+
+        `with_steps` shares a number of steps among the stages, as the settings do by
+        themselves if it is not given.
+        """
+        share = with_steps or config.with_steps
         low, high = FEWEST_STEPS, MOST_STEPS
         while high - low > 1:
             middle = (low + high) // 2
-            if self.predicted(config.with_steps(middle)) <= seconds:
+            if self.predicted(share(middle)) <= seconds:
                 low = middle
             else:
                 high = middle

@@ -1,0 +1,1 @@
+"""Every method of both papers, measured side by side; `python benchmarks/evidence`."""

@@ -1,0 +1,116 @@
+"""What a run of each kind does; arguments and results are plain values."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from common import peak_memory_mb
+from evidence.data_sets import load
+from evidence.methods import METHODS, NOISY
+from evidence.scoring import scores_of
+from evidence.training import plan_steps, predict, train
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from evidence.data_sets import DataSet, Task
+
+Result = dict[str, Any]
+SEARCHED = {"bm3d": 4}
+"""Images that choose the parameters of a filter; all of them for the others."""
+
+
+def plan(data: str, data_set: str, method: str, seconds: float) -> Result:
+    """Return the steps of a method that fill `seconds` CPU seconds."""
+    chosen = METHODS[method]
+    task = load(Path(data), data_set).tasks(chosen.family)[0]
+    return {"steps": plan_steps(chosen, task, seconds)}
+
+
+def score(
+    data: str,
+    data_set: str,
+    method: str,
+    part: str,
+    repeat: int,
+    steps: int = 0,
+    shared: str | None = None,
+    estimates: str | None = None,
+) -> Result:
+    """Train one method on one part of a data set and score it.
+
+    Parameters
+    ----------
+    part : name of the task
+    repeat : number of the repeat, the seed of everything random
+    shared : folder of Noise2Void networks that methods have in common
+    estimates : file to keep the denoised images in, for pictures
+
+    Returns
+    -------
+    `images`: number and scores of each image; `costs`: seconds, memory, steps.
+    """
+    source = load(Path(data), data_set)
+    chosen = METHODS[method]
+    task = next(t for t in source.tasks(chosen.family) if t.name == part)
+    if chosen.family == "classical":
+        results, costs = _filter(method, task, source)
+    else:
+        trained = train(
+            chosen,
+            task,
+            seed=repeat,
+            n_steps=steps,
+            shared=Path(shared) if shared else None,
+        )
+        results, per_megapixel = predict(trained.denoiser, task.scored)
+        costs = {
+            "train CPU s": sum(trained.seconds.values()),
+            "predict CPU s per megapixel": per_megapixel,
+            "steps": sum(trained.steps.values()),
+            "estimate": _estimate(trained.denoiser),
+        }
+    costs["peak MB"] = peak_memory_mb()
+    if estimates:
+        path = Path(estimates)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        np.savez(path, images=np.array(task.images), estimates=np.stack(results))
+    found = scores_of(results, task, source.data_range)
+    images = [
+        {"image": number, **scores}
+        for number, scores in zip(task.images, found, strict=True)
+    ]
+    return {"images": images, "costs": costs}
+
+
+def _filter(name: str, task: Task, source: DataSet) -> tuple[list, Result]:
+    if name == NOISY.name:
+        return list(task.scored), {"estimate": "as recorded"}
+    from evidence.classical import FILTERS, grid_search
+
+    n = SEARCHED.get(name, len(task.scored))
+    # spread over the data set, so that bright and dark images have a say
+    search_on = np.linspace(0, len(task.scored) - 1, min(n, len(task.scored)))
+    found = grid_search(
+        FILTERS[name],
+        task.scored,
+        task.truth,
+        data_range=source.data_range,
+        search_on=sorted({int(i) for i in search_on}),
+    )
+    return found.estimates, {
+        "predict CPU s per megapixel": found.cpu_seconds_per_megapixel,
+        "estimate": str(found.parameters),
+    }
+
+
+def _estimate(denoiser: Any) -> str:
+    noise_model = denoiser.noise_model
+    kind = "" if noise_model is None else f", {type(noise_model).__name__}"
+    return f"{'blind ' if denoiser.is_blind else ''}{denoiser.estimate}{kind}"
+
+
+RUNS: dict[str, Callable[..., Result]] = {"plan": plan, "score": score}
