@@ -89,15 +89,34 @@ _ALL = [
 METHODS = {method.name: method for method in _ALL}
 
 
+@dataclass(frozen=True)
+class Size:
+    """What is smaller than published, for all methods alike.
+
+    Attributes
+    ----------
+    n_filters : of the first level of the U-Net; 64 in PPN2V
+    batch_size, patch_size : patches of a step and their side; 20 and 100 in PPN2V
+    n_samples : of the prior *as published*; 800 in PPN2V
+    """
+
+    n_filters: int = 16
+    batch_size: int = 8
+    patch_size: int = 64
+    n_samples: int = 800
+
+
+CPU_SIZE = Size()
+
+
 def settings(
-    method: Method, seed: int, observations: NDArray, *, n_filters: int = 16
+    method: Method, seed: int, observations: NDArray, size: Size = CPU_SIZE
 ) -> RunConfig:
     """Return the settings of a method, before its steps are chosen.
 
-    All methods get the same network: a U-Net with two poolings and added skips, as in
-    PPN2V, with `n_filters` instead of 64 filters, and batches of 8 patches of 64²
-    instead of 20 of 100². *As published* otherwise follows section 3 of Prakash et al.
-    2020: random neighbours in place of hidden pixels, 800 free prior samples, PN2V
+    All methods get the same network, a U-Net with two poolings and added skips as in
+    PPN2V, and batches of the same size. *As published* otherwise follows section 3 of
+    Prakash et al. 2020: random neighbours in place of hidden pixels, 800 free prior samples, PN2V
     from untrained weights, Adam at 1e-3 halved on plateaus, one-pass pseudo ground
     truth, MMSE in one pass.
 
@@ -106,31 +125,36 @@ def settings(
     observations : (T, Y, X) ADU; their range is that of a published histogram
     """
     if method.way == PUBLISHED:
-        return _published(method, seed, observations, n_filters)
+        return _published(method, seed, observations, size)
     if method.group in ("n2v", "n2n", "care"):
         config = preset("balanced", method=method.group, seed=seed)
     else:
         config = preset("balanced", method="refined", seed=seed)
     return replace(
         config,
-        network=replace(config.network, n_filters=n_filters),
+        network=replace(config.network, n_filters=size.n_filters),
+        pretraining=_sized(config.pretraining, size),
+        training=_sized(config.training, size),
+        refinement=_sized(config.refinement, size),
         noise_model=NoiseModelConfig(kind=method.noise_model or "auto"),
     )
 
 
 def _published(
-    method: Method, seed: int, observations: NDArray, n_filters: int
+    method: Method, seed: int, observations: NDArray, size: Size
 ) -> RunConfig:
     config = preset("paper-ppn2v", seed=seed)
-    training = _published_training(config.training, n_frames=len(observations))
+    training = _sized(config.training, size)
+    if len(observations) <= 2 * training.held_out_frames:
+        training = replace(training, held_out_frames=0)  # regions instead
     is_n2v = method.noise_model == ""
     return replace(
         config,
         method="n2v" if is_n2v else "pn2v",
-        network=replace(config.network, n_filters=n_filters),
+        network=replace(config.network, n_filters=size.n_filters),
         pretraining=training,
         training=training,
-        prior=PriorConfig(kind="free", n_samples=800),
+        prior=PriorConfig(kind="free", n_samples=size.n_samples),
         noise_model=published_noise_model(method.noise_model, observations),
         inference=InferenceConfig(
             estimate="prior-mean" if is_n2v else "mmse", blind="no"
@@ -151,14 +175,8 @@ def published_noise_model(kind: str, observations: NDArray) -> NoiseModelConfig:
     )
 
 
-def _published_training(training: TrainingConfig, n_frames: int) -> TrainingConfig:
-    """Make a step as small as ours; where frames are few, hold out regions instead."""
-    return replace(
-        training,
-        batch_size=8,
-        patch_size=64,
-        held_out_frames=training.held_out_frames if n_frames > 10 else 0,
-    )
+def _sized(training: TrainingConfig, size: Size) -> TrainingConfig:
+    return replace(training, batch_size=size.batch_size, patch_size=size.patch_size)
 
 
 def with_steps(method: Method, config: RunConfig, n_steps: int) -> RunConfig:

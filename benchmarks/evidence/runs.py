@@ -9,7 +9,7 @@ import numpy as np
 
 from common import peak_memory_mb
 from evidence.data_sets import load
-from evidence.methods import METHODS, NOISY
+from evidence.methods import METHODS, NOISY, Size
 from evidence.scoring import scores_of
 from evidence.training import plan_steps, predict, train
 
@@ -23,11 +23,11 @@ SEARCHED = {"bm3d": 4}
 """Images that choose the parameters of a filter; all of them for the others."""
 
 
-def plan(data: str, data_set: str, method: str, seconds: float) -> Result:
-    """Return the steps of a method that fill `seconds` CPU seconds."""
+def plan(data: str, data_set: str, method: str, budgets: list[float]) -> Result:
+    """Return the steps of a method that fill each budget of CPU seconds."""
     chosen = METHODS[method]
     task = load(Path(data), data_set).tasks(chosen.family)[0]
-    return {"steps": plan_steps(chosen, task, seconds)}
+    return {"steps": plan_steps(chosen, task, budgets)}
 
 
 def score(
@@ -37,6 +37,7 @@ def score(
     part: str,
     repeat: int,
     steps: int = 0,
+    size: dict[str, int] | None = None,
     shared: str | None = None,
     estimates: str | None = None,
 ) -> Result:
@@ -46,6 +47,7 @@ def score(
     ----------
     part : name of the task
     repeat : number of the repeat, the seed of everything random
+    size : of network and batches, see `evidence.methods.Size`
     shared : folder of Noise2Void networks that methods have in common
     estimates : file to keep the denoised images in, for pictures
 
@@ -64,6 +66,7 @@ def score(
             task,
             seed=repeat,
             n_steps=steps,
+            size=Size(**(size or {})),
             shared=Path(shared) if shared else None,
         )
         results, per_megapixel = predict(trained.denoiser, task.scored)

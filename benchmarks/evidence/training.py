@@ -12,7 +12,7 @@ import torch
 from common import cpu_seconds
 from equal_time import StageClock
 from evidence.data_sets import Pairs, Repeats
-from evidence.methods import settings, with_steps
+from evidence.methods import CPU_SIZE, settings, with_steps
 from napari_ppn2v.core.frames import as_frames
 from napari_ppn2v.core.noise_models.fitting import fit_noise_model
 from napari_ppn2v.core.pairs import SignalObservationPairs
@@ -28,11 +28,11 @@ from napari_ppn2v.pipeline.noise_sources import (
 from napari_ppn2v.stop import StopToken
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from evidence.data_sets import Task
-    from evidence.methods import Method
+    from evidence.methods import Method, Size
     from napari_ppn2v.core.denoiser import Denoiser
     from napari_ppn2v.events import Event
     from napari_ppn2v.pipeline.config import RunConfig
@@ -72,7 +72,7 @@ def train(
     *,
     seed: int,
     n_steps: int,
-    n_filters: int = 16,
+    size: Size = CPU_SIZE,
     shared: Path | None = None,
     on_event: Callable[[Event], None] | None = None,
 ) -> Trained:
@@ -87,7 +87,7 @@ def train(
         with the same one train it once. Its seconds count for each of them.
     on_event : called with each event, outside of the clock
     """
-    config = settings(method, seed, task.training, n_filters=n_filters)
+    config = settings(method, seed, task.training, size)
     config = with_steps(method, config, n_steps)
     kept = _Kept.of(shared, task, config)
     clock = StageClock(tuple(config.stages))
@@ -171,18 +171,21 @@ class _Kept:
 
 
 def plan_steps(
-    method: Method, task: Task, cpu_seconds_wanted: float, *, n_filters: int = 16
-) -> int:
-    """Return the steps that fill a budget of CPU seconds on this machine.
+    method: Method, task: Task, budgets: Sequence[float], size: Size = CPU_SIZE
+) -> list[int]:
+    """Return the steps that fill each budget of CPU seconds on this machine.
 
     A dry run of all stages times their steps, validations and all that is fixed.
     """
-    config = settings(method, 0, task.training, n_filters=n_filters)
+    config = settings(method, 0, task.training, size)
     n_steps = DRY_RUN_STEPS * len(config.stages)
-    trained = train(method, task, seed=0, n_steps=n_steps, n_filters=n_filters)
-    return trained.clock.steps_within(
-        config, cpu_seconds_wanted, lambda n: with_steps(method, config, n)
-    )
+    trained = train(method, task, seed=0, n_steps=n_steps, size=size)
+    return [
+        trained.clock.steps_within(
+            config, seconds, lambda n: with_steps(method, config, n)
+        )
+        for seconds in budgets
+    ]
 
 
 DRY_RUN_STEPS = 40

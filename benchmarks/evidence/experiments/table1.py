@@ -142,10 +142,10 @@ def planned_steps(source: DataSet, method: Method, options: argparse.Namespace) 
             "data": str(options.data),
             "data_set": source.name,
             "method": _timed(method),
-            "seconds": options.seconds,
+            "budgets": [options.seconds],
         }
         found = run_in_process(Job("plan", arguments))
-        plans.add([{**key, "steps": found["steps"]}])
+        plans.add([{**key, "steps": found["steps"][0]}])
     return int(plans.of(**key)[0]["steps"])
 
 
