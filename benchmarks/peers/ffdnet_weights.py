@@ -15,7 +15,6 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-import h5py
 import numpy as np
 import torch
 
@@ -25,6 +24,8 @@ SUB_IMAGES = [0, 2, 1, 3]
 
 def read_matconvnet(path: Path) -> list[tuple[np.ndarray, np.ndarray]]:
     """Kernels (out, in, rows, columns) and biases (out,) of all convolutions."""
+    import h5py
+
     layers = []
     with h5py.File(path) as file:
         for reference in file["net"]["layers"][:, 0]:

@@ -14,9 +14,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
-# The benchmarks are scripts beside the package, not part of it.
+# The benchmarks are scripts beside the package, not part of it. Drivers find each other
+# as scripts do, so their folder is searched too.
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
+sys.path.append(str(Path(__file__).parents[2] / "benchmarks" / "peers"))
 
 from peers.runner import HERE, Peer, PeerCurve, PeerFailed, PeerOptions, run_peer
 
@@ -276,3 +279,94 @@ def test_exactly_one_limit_is_asked_for(smoother, noisy, limits):
 def test_single_images_are_refused_with_their_shape(smoother, noisy):
     with pytest.raises(ValueError, match=r"\(24, 20\)"):
         run_peer(smoother, noisy[0], options=PeerOptions(steps=1))
+
+
+# --- Parts of the drivers --------------------------------------------------------
+
+
+def test_a_training_loop_of_others_ends_after_exactly_so_many_steps():
+    from drive_ppn2v import after_each_step
+    from protocol import BudgetSpent
+
+    weight = torch.zeros(1, requires_grad=True)
+    optimizer = torch.optim.SGD([weight], lr=1.0)
+    seen = []
+
+    def count() -> None:
+        seen.append(weight.item())
+        if len(seen) == 3:
+            raise BudgetSpent
+
+    with after_each_step(count):
+        while True:
+            weight.grad = torch.full_like(weight, -1.0)
+            optimizer.step()
+    assert seen == [1.0, 2.0, 3.0]
+    optimizer.step()  # the hook is gone
+    assert len(seen) == 3
+
+
+def test_errors_of_others_are_not_taken_for_the_end():
+    from drive_ppn2v import after_each_step
+
+    with pytest.raises(ZeroDivisionError), after_each_step(lambda: None):
+        raise ZeroDivisionError
+
+
+def test_pauses_do_not_count():
+    from protocol import Budget, BudgetSpent
+
+    def burn(seconds: float) -> None:
+        end = time.process_time() + seconds
+        while time.process_time() < end:
+            pass
+
+    budget = Budget(0.05)
+    with budget.paused():
+        burn(0.1)
+    budget.check()
+    burn(0.06)
+    assert 0.06 <= budget.used < 0.1
+    with pytest.raises(BudgetSpent):
+        budget.check()
+    budget.check(share=100.0)
+    Budget().check()  # without a limit nothing is ever spent
+
+
+def matlab_sub_images(images: np.ndarray) -> np.ndarray:
+    """(B, C, 2Y, 2X) to (B, 4C, Y, X), the rows of each 2 x 2 block running fastest."""
+    parts = [images[:, :, row::2, column::2] for column in (0, 1) for row in (0, 1)]
+    return np.stack(parts, axis=2).reshape(len(images), -1, *parts[0].shape[2:])
+
+
+def test_weights_of_ffdnet_are_put_in_the_order_of_pytorch():
+    from ffdnet_weights import state_dict
+    from torch.nn.functional import conv2d, pixel_unshuffle
+
+    rng = np.random.default_rng(0)
+    first = rng.normal(size=(6, 5, 3, 3)), rng.normal(size=6)
+    last = rng.normal(size=(4, 6, 3, 3)), rng.normal(size=4)
+    images = rng.normal(size=(2, 1, 8, 6)).astype(np.float32)
+    level = np.full((2, 1, 4, 3), 0.1, np.float32)
+
+    def network(sub_images: np.ndarray, weights: list[torch.Tensor]) -> torch.Tensor:
+        x = torch.from_numpy(np.concatenate((sub_images, level), axis=1))
+        x = conv2d(x, weights[0], weights[1], padding=1).relu()
+        return conv2d(x, weights[2], weights[3], padding=1)
+
+    original = [torch.from_numpy(w.astype(np.float32)) for w in (*first, *last)]
+    expected = network(matlab_sub_images(images), original).numpy()
+    ours = state_dict([first, last])
+    assert list(ours) == [f"model.{i}.{w}" for i in (0, 2) for w in ("weight", "bias")]
+    unshuffled = pixel_unshuffle(torch.from_numpy(images), 2).numpy()
+    result = torch.pixel_shuffle(network(unshuffled, list(ours.values())), 2).numpy()
+    np.testing.assert_allclose(matlab_sub_images(result), expected, atol=1e-4)
+
+
+def test_the_stand_in_for_torchvision_moves_channels_only():
+    from torchvision_stand_in import _to_tensor
+
+    image = np.arange(6, dtype=np.float32).reshape(2, 3, 1) * 100
+    assert torch.equal(_to_tensor(image)[0], torch.from_numpy(image[..., 0]))
+    with pytest.raises(TypeError, match="float images"):
+        _to_tensor(image.astype(np.uint8))  # these the original would rescale
