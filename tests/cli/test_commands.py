@@ -169,7 +169,7 @@ def test_apply_writes_what_was_asked_for(run, finished, noisy, tmp_path):
 
 
 def test_the_demo_shows_a_gain(run, tmp_path):
-    result = run("demo -o", tmp_path / "demo", "--steps 250 --size 64 --threads 1")
+    result = run("demo -o", tmp_path / "demo", "--steps 120 --size 64 --threads 1")
     assert result.exit_code == 0, result.output
     line = next(x for x in result.stdout.splitlines() if x.startswith("PSNR"))
     before, after = (float(x) for x in line.split()[-2:])

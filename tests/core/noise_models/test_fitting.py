@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 from scipy.ndimage import gaussian_filter
-from simulated import EMCCD, SCMOS, fitted, histogram_of
+from simulated import EMCCD, SCMOS, fitted, histogram_of, whole_fit
 
 from napari_ppn2v.core.camera import Camera, simulate_calibration
 from napari_ppn2v.core.noise_models import NoiseModelConfig, fit_noise_model
@@ -28,7 +28,7 @@ from napari_ppn2v.stop import StopToken
     ],
 )
 def test_auto_recognises_the_camera_and_says_why(camera, kind):
-    events, fit = collect(fit_noise_model(histogram_of(camera), NoiseModelConfig()))
+    events, fit = whole_fit("auto", camera)
     assert fit.model.kind == kind
     assert isinstance(events[-1], NoiseModelFitted)
     assert any(isinstance(event, FitProgress) for event in events)
@@ -78,9 +78,8 @@ def test_a_mixture_asked_for_that_spreads_too_wide_is_a_warning():
 @pytest.mark.parametrize("kind", ["poisson-gaussian", "gmm", "histogram"])
 @pytest.mark.parametrize("camera", [SCMOS, EMCCD], ids=["scmos", "emccd"])
 def test_observations_drawn_from_a_good_fit_spread_like_the_real_ones(camera, kind):
-    pairs = histogram_of(camera)
-    _, fit = collect(fit_noise_model(pairs, NoiseModelConfig(kind=kind)))
-    assert spread_of_samples(fit.model, pairs.held_out) == pytest.approx(1, abs=0.05)
+    model, held_out = fitted(kind, camera), histogram_of(camera).held_out
+    assert spread_of_samples(model, held_out) == pytest.approx(1, abs=0.05)
 
 
 @pytest.mark.parametrize("kind", ["poisson-gaussian", "gmm", "histogram"])
@@ -157,10 +156,9 @@ def test_a_handful_of_pairs_is_a_named_error(kind):
 
 
 def test_a_fit_shows_its_pairs_and_each_model_under_the_name_of_its_candidate():
-    pairs = histogram_of(SCMOS)
-    events, fit = collect(fit_noise_model(pairs, NoiseModelConfig()))
+    events, fit = whole_fit("auto", SCMOS)
     assert isinstance(events[0], PairsReady)
-    assert events[0].pairs is pairs
+    assert events[0].pairs is histogram_of(SCMOS)
     progress = [e for e in events if isinstance(e, FitProgress)]
     for candidate in fit.candidates:
         own = [e for e in progress if e.model == candidate.name]
@@ -172,8 +170,7 @@ def test_a_fit_shows_its_pairs_and_each_model_under_the_name_of_its_candidate():
 
 
 def test_a_mixture_is_shown_from_its_first_iterations_on():
-    config = NoiseModelConfig(kind="gmm")
-    events, fit = collect(fit_noise_model(histogram_of(SCMOS), config))
+    events, fit = whole_fit("gmm", SCMOS)
     progress = [e for e in events if isinstance(e, FitProgress)]
     assert all(e.snapshot.coefficients.dtype == torch.float32 for e in progress)
     assert torch.equal(progress[-1].snapshot.coefficients, fit.model.coefficients)
