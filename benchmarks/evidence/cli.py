@@ -19,6 +19,11 @@ WORK = Path("evidence-work")
 EXPERIMENTS = {
     "table0": "what serves as calibration, second image and target, or why not",
     "table1": "all methods on all data sets: PSNR, SSIM, time and memory",
+    "convergence": "PSNR against time and steps, ours and the peers' own code",
+    "bsd68": "photographs with added noise, beside the Noise2Void paper's figures",
+    "noise-levels": "PSNR against the noise that is added to photographs",
+    "failures": "bright single pixels and structured noise: where it must fail",
+    "panels": "pictures side by side, from the estimates that table1 keeps",
 }
 """Name -> one line of help; each is a module `evidence.experiments.NAME`."""
 
@@ -58,7 +63,10 @@ def _parser(chosen: str | None) -> argparse.ArgumentParser:
             help="folder for what is worth keeping between runs but not the results",
         )
         command.add_argument(
-            "--workers", type=int, default=1, help="runs side by side, a thread each"
+            "--workers",
+            type=int,
+            default=1,
+            help="runs side by side, a process and thread each; 0: in this process",
         )
         if name == chosen:
             experiment(name).add_options(command)

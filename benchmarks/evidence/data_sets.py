@@ -232,7 +232,14 @@ def diaphragm_repeats(
 
 def tirf(folder: Path) -> DataSet:
     """Real sCMOS repeats of one static scene: odd against even frames."""
-    frames = load_benchmark(folder, "tirf_scmos").noisy
+    return odd_and_even(load_benchmark(folder, "tirf_scmos").noisy)
+
+
+def odd_and_even(frames: Stack) -> DataSet:
+    """Train on the odd frames (T, Y, X) of a static scene, score with the even ones.
+
+    And the reverse. The first frame is the first odd one.
+    """
     unsupervised, calibrated, pairs, supervised = [], [], [], []
     for name, first in (("odd frames", 0), ("even frames", 1)):
         mine, others = frames[first::2], frames[1 - first :: 2]
@@ -244,17 +251,17 @@ def tirf(folder: Path) -> DataSet:
         calibrated.append(replace(task, calibration=Repeats(mine)))
         pairs.append(replace(task, targets=np.roll(mine, 1, axis=0)))
         supervised += _halves(task)
-    error = reference_error(frames)
+    error, half = reference_error(frames), len(frames) // 2
     return DataSet(
         name="tirf_scmos",
         label="TIRF (sCMOS, real)",
         describe={
             "classical": "parameters found with the reference, as in the papers",
-            "unsupervised": "10 frames (odd or even)",
-            "calibrated": "the same 10 frames: repeats of a static scene",
-            "noisy pairs": "the next of the same 10 frames",
+            "unsupervised": f"{half} frames (odd or even)",
+            "calibrated": f"the same {half} frames: repeats of a static scene",
+            "noisy pairs": f"the next of the same {half} frames",
             "supervised": "one half of the field of view (mean of the other frames of "
-            "the same ten) for the other half",
+            f"the same {half}) for the other half",
         },
         tasks_of={
             "classical": tuple(unsupervised),
@@ -263,7 +270,7 @@ def tirf(folder: Path) -> DataSet:
             "noisy pairs": tuple(pairs),
             "supervised": tuple(supervised),
         },
-        note=f"One static scene. The reference is the mean of 10 frames, of which "
+        note=f"One static scene. The reference is the mean of {half} frames, of which "
         f"none is scored with it; its own error of {error:.2f} ADU (root mean square) "
         f"limits every PSNR to {_limit(frames, error):.1f} dB and lowers those near "
         "it.",

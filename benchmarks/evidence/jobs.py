@@ -6,6 +6,8 @@ from costing more than the runs under way.
 
 from __future__ import annotations
 
+import importlib
+import itertools
 import json
 import os
 import subprocess
@@ -20,6 +22,17 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 PROGRAM = Path(__file__).parent
+RUNS = {
+    "plan": "evidence.runs:plan",
+    "score": "evidence.runs:score",
+    "peer": "evidence.peer_runs:run",
+    "photographs": "evidence.photograph_runs:score",
+    "plan photographs": "evidence.photograph_runs:plan",
+    "failure": "evidence.failure_runs:run",
+    "recording": "evidence.recordings:run",
+}
+"""Kind of job -> module and function that does it, imported in its own process."""
+
 TAIL = 2000  # characters of a failed run's last words
 
 
@@ -29,7 +42,7 @@ class Job:
 
     Attributes
     ----------
-    kind : name in `evidence.runs.RUNS`, the function that does it
+    kind : name in `RUNS`
     arguments : its arguments, as JSON can hold them
     """
 
@@ -48,11 +61,19 @@ class RunFailed(Exception):
 def run_all(chains: Sequence[Sequence[Job]], n_workers: int) -> Iterator[tuple]:
     """Run chains of jobs, each chain in order, `n_workers` chains at a time.
 
+    Parameters
+    ----------
+    n_workers : 0 runs everything in this process, which is quicker for tiny runs
+
     Yields
     ------
     (job, result) as they are finished; the result is a RunFailed where a run failed,
     and the chain goes on after it.
     """
+    if n_workers == 0:
+        for job in itertools.chain.from_iterable(chains):
+            yield job, run_one(job, 0)
+        return
     with ThreadPoolExecutor(n_workers) as pool:
         waiting = [list(chain) for chain in chains if chain]
         running: dict[Any, tuple[Job, list[Job]]] = {}
@@ -74,18 +95,22 @@ def run_all(chains: Sequence[Sequence[Job]], n_workers: int) -> Iterator[tuple]:
 
 def _attempt(job: Job) -> Any:
     try:
-        return run_in_process(job)
+        return run_one(job, 1)
     except RunFailed as error:
         return error
 
 
-def run_in_process(job: Job) -> Any:
-    """Run one job in a process of its own, with one thread, and return its result.
+def run_one(job: Job, n_workers: int) -> Any:
+    """Run one job and return its result.
+
+    In this process for no workers; otherwise in one of its own, with one thread.
 
     Raises
     ------
-    RunFailed
+    RunFailed  By a process of its own; in this process the error itself.
     """
+    if n_workers == 0:
+        return _do(job.kind, job.arguments)
     with tempfile.TemporaryDirectory() as folder:
         answer = Path(folder) / "result.json"
         command = [sys.executable, str(PROGRAM), "run-job"]
@@ -103,9 +128,12 @@ def answer_job(text: str, answer: Path) -> None:
     """Do one job in this process and write its result; the other end of the above."""
     import torch
 
-    from evidence.runs import RUNS
-
     torch.set_num_threads(1)
     job = json.loads(text)
-    result = RUNS[job["kind"]](**job["arguments"])
+    result = _do(job["kind"], job["arguments"])
     answer.write_text(json.dumps(result), encoding="utf-8")
+
+
+def _do(kind: str, arguments: dict[str, Any]) -> Any:
+    module, name = RUNS[kind].split(":")
+    return getattr(importlib.import_module(module), name)(**arguments)

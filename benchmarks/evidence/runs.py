@@ -14,8 +14,6 @@ from evidence.scoring import scores_of
 from evidence.training import plan_steps, predict, train
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from evidence.data_sets import DataSet, Task
 
 Result = dict[str, Any]
@@ -23,11 +21,17 @@ SEARCHED = {"bm3d": 4}
 """Images that choose the parameters of a filter; all of them for the others."""
 
 
-def plan(data: str, data_set: str, method: str, budgets: list[float]) -> Result:
+def plan(
+    data: str,
+    data_set: str,
+    method: str,
+    budgets: list[float],
+    size: dict[str, int] | None = None,
+) -> Result:
     """Return the steps of a method that fill each budget of CPU seconds."""
     chosen = METHODS[method]
     task = load(Path(data), data_set).tasks(chosen.family)[0]
-    return {"steps": plan_steps(chosen, task, budgets)}
+    return {"steps": plan_steps(chosen, task, budgets, Size(**(size or {})))}
 
 
 def score(
@@ -114,6 +118,3 @@ def _estimate(denoiser: Any) -> str:
     noise_model = denoiser.noise_model
     kind = "" if noise_model is None else f", {type(noise_model).__name__}"
     return f"{'blind ' if denoiser.is_blind else ''}{denoiser.estimate}{kind}"
-
-
-RUNS: dict[str, Callable[..., Result]] = {"plan": plan, "score": score}

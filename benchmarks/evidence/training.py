@@ -73,6 +73,8 @@ def train(
     seed: int,
     n_steps: int,
     size: Size = CPU_SIZE,
+    config: RunConfig | None = None,
+    device: torch.device = CPU,
     shared: Path | None = None,
     on_event: Callable[[Event], None] | None = None,
 ) -> Trained:
@@ -82,13 +84,15 @@ def train(
     ----------
     seed : of weights, patches, masks and synthetic noise
     n_steps : in all trainings of the method together
+    config : settings and steps in place of those of the method
     shared
         Folder where trained Noise2Void networks are kept, so that methods that begin
         with the same one train it once. Its seconds count for each of them.
     on_event : called with each event, outside of the clock
     """
-    config = settings(method, seed, task.training, size)
-    config = with_steps(method, config, n_steps)
+    if config is None:
+        config = settings(method, seed, task.training, size)
+        config = with_steps(method, config, n_steps)
     kept = _Kept.of(shared, task, config)
     clock = StageClock(tuple(config.stages))
 
@@ -104,7 +108,7 @@ def train(
         [as_frames(task.training, "TYX")],
         config,
         source,
-        device=CPU,
+        device=device,
         stop=StopToken(),
         checkpoints=no_checkpoints if kept is None else kept.checkpoint,
         targets=None if targets is None else [as_frames(targets, "TYX")],

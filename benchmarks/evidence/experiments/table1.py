@@ -6,7 +6,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from evidence.data_sets import DATA_SETS, NotPossible, load
-from evidence.jobs import Job, RunFailed, run_all, run_in_process
+from evidence.jobs import Job, RunFailed, run_all, run_one
 from evidence.ledger import Ledger, read_rows
 from evidence.methods import METHODS, OURS, PUBLISHED
 from evidence.tables import (
@@ -144,7 +144,7 @@ def planned_steps(source: DataSet, method: Method, options: argparse.Namespace) 
             "method": _timed(method),
             "budgets": [options.seconds],
         }
-        found = run_in_process(Job("plan", arguments))
+        found = run_one(Job("plan", arguments), options.workers)
         plans.add([{**key, "steps": found["steps"][0]}])
     return int(plans.of(**key)[0]["steps"])
 

@@ -1,0 +1,88 @@
+"""Line plots of PSNR against seconds and steps, one colour for each system."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from napari_ppn2v.files.atomic import atomic_path
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from matplotlib.axes import Axes
+
+    from evidence.ledger import Row
+
+# Okabe and Ito's colours, which people with colour-blindness can tell apart
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+DOTS_PER_INCH = 130
+LEAST = 12.0  # dB below the best that is still shown: the first steps say nothing
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Write a figure as PNG, replacing the last one as a whole."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_path(path) as temporary:
+        FigureCanvasAgg(figure).print_png(str(temporary), metadata={"Software": None})
+
+
+def draw_curves(path: Path, rows: Sequence[Row], title: str) -> None:
+    """Draw PSNR against CPU seconds, and against steps where those were compared.
+
+    Parameters
+    ----------
+    rows : with label, comparison ("time" or "steps"), CPU s, steps, psnr, amount
+    """
+    kinds = [
+        kind
+        for kind in ("time", "steps")
+        if any(row["comparison"] == kind for row in rows)
+    ]
+    figure = Figure(figsize=(6.2 * len(kinds), 4.6), dpi=DOTS_PER_INCH)
+    labels = list(dict.fromkeys(row["label"] for row in rows))
+    colours = dict(zip(labels, COLOURS * 3, strict=False))
+    best = max(row["psnr"] for row in rows)
+    for number, kind in enumerate(kinds, 1):
+        axes = figure.add_subplot(1, len(kinds), number)
+        shown = [r for r in rows if r["comparison"] == kind]
+        x = "CPU s" if kind == "time" else "steps"
+        for label in labels:
+            _line(axes, [r for r in shown if r["label"] == label], x, colours[label])
+        _finish(axes, kind, title, best)
+    figure.tight_layout()
+    save(figure, path)
+
+
+def _line(axes: Axes, rows: Sequence[Row], x: str, colour: str) -> None:
+    if not rows:
+        return
+    # the stages before the last one of a peer are not what it gives in the end
+    last_stage = [row for row in rows if row["stage"] in ("end", rows[-2]["stage"])] \
+        if len(rows) > 1 else list(rows)  # fmt: skip
+    points = sorted((row[x], row["psnr"]) for row in last_stage)
+    axes.plot(
+        [p[0] for p in points],
+        [p[1] for p in points],
+        color=colour,
+        marker="o" if len(points) < 12 else None,
+        markersize=4,
+        label=rows[0]["label"],
+    )
+
+
+def _finish(axes: Axes, kind: str, title: str, best: float) -> None:
+    axes.set_xscale("log")
+    axes.set_ylim(best - LEAST, best + 0.5)
+    axes.set_ylabel("PSNR (dB)")
+    if kind == "time":
+        axes.set_xlabel("CPU seconds before denoising, one thread")
+        axes.set_title(f"{title}: by time", fontsize=10)
+    else:
+        axes.set_xlabel("training steps of 20 patches of 100 x 100")
+        axes.set_title(f"{title}: by steps, same network", fontsize=10)
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=7, loc="lower right")
