@@ -294,7 +294,7 @@ def timing_noise_models() -> dict[str, NoiseModel]:
 
 def _default_inference(models: dict[str, NoiseModel], size: int) -> list[Row]:
     image = synthetic_frames(1, size)[0]
-    network = _untrained(UNetConfig(), "gaussian", 8)
+    network = untrained_network(UNetConfig(), "gaussian", 8)
     rows = []
     for kind, noise in models.items():
         one_pass = _denoiser(network, noise)
@@ -312,7 +312,10 @@ def _wide_inference(gmm: NoiseModel, size: int) -> list[Row]:
     """Time 800 samples: as the program does it, and with all likelihoods computed."""
     image = synthetic_frames(1, size)[0]
     config = UNetConfig(n_filters=64)
-    network, alone = _untrained(config, "free", 800), _untrained(config, "free", 1)
+    network, alone = (
+        untrained_network(config, "free", 800),
+        untrained_network(config, "free", 1),
+    )
     table = TabulatedLikelihood.from_model(gmm)
     ways: list[tuple[str, str, Callable[[], object]]] = [
         (
@@ -356,7 +359,8 @@ def _published_inference(size: int) -> Row:
     return _inference_row("published", way, "gmm", taken, size * size)
 
 
-def _untrained(config: UNetConfig, prior: str, n_samples: int) -> PriorNetwork:
+def untrained_network(config: UNetConfig, prior: str, n_samples: int) -> PriorNetwork:
+    """Build a network whose passes take the time of a trained one."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         model = PriorNetwork(config, prior, n_samples, Normalisation(260.0, 90.0))
