@@ -8,7 +8,7 @@ scored on; where something does not exist, the reason is said and no cell is fil
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from numpy.typing import NDArray
+
+    from napari_ppn2v.core.noise_model_config import NoiseModelConfig
 
     Stack = NDArray[np.float32]
 
@@ -62,6 +64,7 @@ class Task:
     targets : (T, Y, X) ADU, clean or second noisy images of `training`, or None
     calibration : of the same camera, or None
     region : rows and columns that count in the score; the peak is that of the frame
+    noise_models : kind -> settings that were published for this recording
     """
 
     name: str
@@ -72,6 +75,7 @@ class Task:
     targets: Stack | None = None
     calibration: Pairs | Repeats | None = None
     region: tuple[slice, slice] = (slice(None), slice(None))
+    noise_models: dict[str, NoiseModelConfig] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -381,6 +385,15 @@ def small(folder: Path | None = None) -> DataSet:
     return replace(source, name="small", label="small simulation, for a try")
 
 
+def _of_the_paper(name: str) -> Callable[[Path], DataSet]:
+    def load_it(folder: Path) -> DataSet:
+        from evidence import papers_data  # which needs this module
+
+        return papers_data.load(folder, name)
+
+    return load_it
+
+
 DATA_SETS: dict[str, Callable[[Path], DataSet]] = {
     "w2s": w2s,
     "bright": bright,
@@ -388,6 +401,10 @@ DATA_SETS: dict[str, Callable[[Path], DataSet]] = {
     "bpae_scmos": bpae,
     "simulated": simulated,
     "small": small,
+    **{
+        name: _of_the_paper(name)
+        for name in ("convallaria", "mouse_actin", "mouse_skull_nuclei")
+    },
 }
 
 

@@ -15,6 +15,8 @@ from napari_ppn2v.pipeline.config import (
 from napari_ppn2v.pipeline.presets import preset
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from numpy.typing import NDArray
 
 PUBLISHED, OURS = "as published", "ours (default)"
@@ -109,10 +111,17 @@ class Size:
 
 
 CPU_SIZE = Size()
+FULL_SIZE = Size(n_filters=64, batch_size=20, patch_size=100, n_samples=800)
+FULL_STEPS = 1000
+"""Of each training of the PPN2V paper: 200 epochs of 5 steps."""
 
 
 def settings(
-    method: Method, seed: int, observations: NDArray, size: Size = CPU_SIZE
+    method: Method,
+    seed: int,
+    observations: NDArray,
+    size: Size = CPU_SIZE,
+    noise_models: Mapping[str, NoiseModelConfig] | None = None,
 ) -> RunConfig:
     """Return the settings of a method, before its steps are chosen.
 
@@ -125,9 +134,14 @@ def settings(
     Parameters
     ----------
     observations : (T, Y, X) ADU; their range is that of a published histogram
+    noise_models : kind -> settings published for these observations, where there are
     """
     if method.way == PUBLISHED:
-        return _published(method, seed, observations, size)
+        noise_model = (noise_models or {}).get(method.noise_model)
+        noise_model = noise_model or published_noise_model(
+            method.noise_model, observations
+        )
+        return _published(method, seed, noise_model, len(observations), size)
     if method.group in ("n2v", "n2n", "care"):
         config = preset("balanced", method=method.group, seed=seed)
     else:
@@ -143,11 +157,11 @@ def settings(
 
 
 def _published(
-    method: Method, seed: int, observations: NDArray, size: Size
+    method: Method, seed: int, noise_model: NoiseModelConfig, n_frames: int, size: Size
 ) -> RunConfig:
     config = preset("paper-ppn2v", seed=seed)
     training = _sized(config.training, size)
-    if len(observations) <= 2 * training.held_out_frames:
+    if n_frames <= 2 * training.held_out_frames:
         training = replace(training, held_out_frames=0)  # regions instead
     is_n2v = method.noise_model == ""
     return replace(
@@ -157,7 +171,7 @@ def _published(
         pretraining=training,
         training=training,
         prior=PriorConfig(kind="free", n_samples=size.n_samples),
-        noise_model=published_noise_model(method.noise_model, observations),
+        noise_model=noise_model,
         inference=InferenceConfig(
             estimate="prior-mean" if is_n2v else "mmse", blind="no"
         ),
@@ -182,7 +196,9 @@ def _sized(training: TrainingConfig, size: Size) -> TrainingConfig:
 
 
 def with_steps(method: Method, config: RunConfig, n_steps: int) -> RunConfig:
-    """Share the steps among the trainings; published ones keep their validations."""
+    """Share the steps among the trainings; short published ones validate less often."""
+    if method.way == PUBLISHED and n_steps == config.n_steps:
+        return config
     config = config.with_steps(n_steps)
     if method.way != PUBLISHED:
         return config
@@ -191,6 +207,11 @@ def with_steps(method: Method, config: RunConfig, n_steps: int) -> RunConfig:
         pretraining=_with_validations(config.pretraining),
         training=_with_validations(config.training),
     )
+
+
+def full_steps(method: Method) -> int:
+    """Return the steps of the paper; methods that start from Noise2Void take both."""
+    return FULL_STEPS * (2 if method.noise_model else 1)
 
 
 def _with_validations(training: TrainingConfig) -> TrainingConfig:

@@ -181,7 +181,7 @@ def plan_steps(
 
     A dry run of all stages times their steps, validations and all that is fixed.
     """
-    config = settings(method, 0, task.training, size)
+    config = settings(method, 0, task.training, size, task.noise_models)
     n_steps = DRY_RUN_STEPS * len(config.stages)
     trained = train(method, task, seed=0, n_steps=n_steps, size=size)
     return [

@@ -131,9 +131,9 @@ def test_all_methods_have_the_same_network():
 def test_published_steps_keep_their_number_of_validations():
     method = methods.METHODS["gmm-bootstrapped-published"]
     config = methods.settings(method, 0, SMALL.tasks("unsupervised")[0].training)
-    config = methods.with_steps(method, config, 2000)
-    assert config.training.n_steps == 1000
-    assert config.training.steps_per_validation == 1000 // methods.VALIDATIONS
+    config = methods.with_steps(method, config, 800)
+    assert config.training.n_steps == 400
+    assert config.training.steps_per_validation == 400 // methods.VALIDATIONS
 
 
 # --- Training ---

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from evidence.data_sets import DATA_SETS, FAMILIES, load
 from evidence.ledger import read_rows, write_rows
+from evidence.papers_data import PUBLISHED as PAPER
 from evidence.tables import cross_table, write_page
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ FAMILY_LABELS = {
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add which data sets."""
-    names = [name for name in DATA_SETS if name != "small"]
+    names = [name for name in DATA_SETS if name != "small" and name not in PAPER]
     parser.add_argument(
         "--data-sets", nargs="+", choices=list(DATA_SETS), default=names
     )

@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from evidence.data_sets import DATA_SETS, NotPossible, load
 from evidence.jobs import Job, RunFailed, run_all, run_one
 from evidence.ledger import Ledger, read_rows
-from evidence.methods import METHODS, OURS, PUBLISHED
+from evidence.methods import (
+    CPU_SIZE,
+    FULL_SIZE,
+    METHODS,
+    OURS,
+    PUBLISHED,
+    full_steps,
+)
+from evidence.papers_data import PUBLISHED as PAPER
 from evidence.tables import (
     NOT_RUN,
     Mean,
@@ -29,6 +38,8 @@ if TYPE_CHECKING:
 
 NAME = "table1"
 KEYS = ("data set", "method", "part", "repeat", "seconds")
+FULL = "full settings"
+IN_PAPER = ", in the paper"
 DEFAULT = ("w2s", "bright", "tirf_scmos", "bpae_scmos")
 
 
@@ -45,6 +56,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         type=float,
         default=60.0,
         help="CPU s of everything that a method needs, in one thread",
+    )
+    parser.add_argument(
+        "--full",
+        action="store_true",
+        help="network, batches and steps of the PPN2V paper instead of --seconds; on a "
+        "processor this takes days",
     )
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument(
@@ -106,7 +123,8 @@ def _repeats(method: Method, n_tasks: int, options: argparse.Namespace) -> int:
 def _key(
     data_set: str, method: str, part: str, repeat: int, options: argparse.Namespace
 ) -> dict[str, Any]:
-    budget = 0.0 if METHODS[method].family == "classical" else options.seconds
+    budget = FULL if options.full else options.seconds
+    budget = 0 if METHODS[method].family == "classical" else budget
     return dict(zip(KEYS, (data_set, method, part, repeat, budget), strict=True))
 
 
@@ -125,13 +143,16 @@ def _job(
         file = f"{source.name}-{method.name}-{part.replace(' ', '-')}.npz"
         arguments["estimates"] = str(folder / "estimates" / file)
     if method.family != "classical":
-        arguments["steps"] = planned_steps(source, method, options)
+        arguments["steps"] = steps_of(source, method, options)
+        arguments["size"] = asdict(FULL_SIZE if options.full else CPU_SIZE)
         arguments["shared"] = str(folder / "shared")
     return Job("score", arguments)
 
 
-def planned_steps(source: DataSet, method: Method, options: argparse.Namespace) -> int:
+def steps_of(source: DataSet, method: Method, options: argparse.Namespace) -> int:
     """Return the steps that fill the budget, timed once for each group and kept."""
+    if options.full:
+        return full_steps(method)
     plans = Ledger(
         options.out / f"{NAME}-plans.csv", ("data set", "group", "seconds", "steps")
     )
@@ -185,7 +206,7 @@ def report(out: Path) -> None:
         "All methods on all data sets",
         _introduction(rows),
         "## PSNR (dB)",
-        _table(found, columns, "psnr", 2),
+        _table(found, _with_papers(columns), "psnr", 2),
         "## SSIM",
         _table(found, columns, "ssim", 3),
         "## Difference to Noise2Void, ours (dB)",
@@ -202,7 +223,7 @@ def _introduction(rows: Sequence[Row]) -> str:
         if row["seconds"]:
             budgets.setdefault(row["data set"], set()).add(row["seconds"])
     shown = "; ".join(
-        f"{name} {', '.join(f'{seconds:g}' for seconds in sorted(found))}"
+        f"{name} {', '.join(str(seconds) for seconds in sorted(found, key=str))}"
         for name, found in budgets.items()
     )
     return (
@@ -254,10 +275,23 @@ def _method_rows() -> list[tuple[str, str]]:
     return shown
 
 
+def _with_papers(columns: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Put the paper's own figures beside ours, for its own recordings."""
+    more = []
+    for name, label in columns:
+        more.append((name, label))
+        if name in PAPER:
+            more.append((f"{name}{IN_PAPER}", f"{label}, in the paper"))
+    return more
+
+
 def _table(
     found: _Found, columns: Sequence[tuple[str, str]], score: str, digits: int
 ) -> str:
     def cell(method: str, data_set: str) -> str:
+        if data_set.endswith(IN_PAPER):
+            figures = PAPER[data_set.removesuffix(IN_PAPER)].figures
+            return f"{figures[method]:.2f}" if method in figures else ""
         means = found.means(method, data_set, score)
         if not means:
             return found.missing(method, data_set)
