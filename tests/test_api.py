@@ -9,7 +9,7 @@ import zarr
 import napari_ppn2v as ppn2v
 from napari_ppn2v.core.camera import Camera, simulate_calibration, simulate_stack
 from napari_ppn2v.core.frames import as_frames
-from napari_ppn2v.errors import BadAxes, BadSetting
+from napari_ppn2v.errors import BadAxes, BadData, BadSetting
 from napari_ppn2v.events import StageStarted, StepDone, collect
 from napari_ppn2v.pipeline.budget import plan_steps
 
@@ -178,3 +178,80 @@ def test_training_longer_goes_on_where_the_first_training_ended(stack):
         stack.observation, axes="TYX", method="n2v", steps=40, times_longer=2
     )
     assert list(run.curves) == ["n2v", "n2v, longer", "n2v, longer 2"]
+
+
+@pytest.fixture(scope="module")
+def again(stack):
+    """A second exposure of the same scenes."""
+    rng = np.random.default_rng(5)
+    electrons = rng.poisson((stack.signal - 100) / 2.2)
+    return 100 + 2.2 * electrons + rng.normal(0, 3.3, electrons.shape)
+
+
+@pytest.mark.parametrize("method", ["care", "n2n"])
+def test_targets_teach_what_the_noisy_stack_alone_does_not_show(stack, again, method):
+    target = stack.signal if method == "care" else again
+    done = ppn2v.denoise(
+        stack.observation, axes="TYX", method=method, target=target, steps=60
+    )
+    noisy = stack.observation.astype(np.float32)
+    assert psnr(done.image, stack.signal) > psnr(noisy, stack.signal) + 5
+    assert list(done.run.curves) == [method]
+    assert done.denoiser.method == method
+
+
+def test_the_target_is_chosen_frame_by_frame_like_the_observation(stack):
+    config = ppn2v.preset("fast", method="care").with_steps(4)
+    part = {"training_frames": range(1, 3), "region": (slice(None), slice(8, 56))}
+    both = np.stack([stack.observation * 0 + 1, stack.observation], axis=1)
+    run = ppn2v.train(
+        both, axes="TCYX", channel=1, target=stack.signal, target_axes="TYX",
+        config=config, **part,
+    )  # fmt: skip
+    expected = ppn2v.train(
+        stack.observation[1:, :, 8:56],
+        axes="TYX",
+        target=stack.signal[1:, :, 8:56],
+        config=config,
+    )
+    state, same = (r.denoiser.model.state_dict() for r in (run, expected))
+    assert all(torch.equal(state[name], same[name]) for name in state)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"method": "care"}, "target= in Python"),
+        ({"target": "signal"}, "method 'refined' learns from the noisy images alone"),
+        ({"method": "n2n", "target": "observation"}, "equal in every pixel"),
+        ({"method": "care", "target": "short"}, "3 frames .* but 2"),
+        ({"method": "care", "target": "signal", "calibration": "signal"}, "no noise"),
+        ({"method": "care", "target": "signal", "posterior_std": True}, "posterior"),
+    ],
+)
+def test_targets_that_do_not_fit_are_refused_before_training(stack, options, words):
+    arrays = {
+        "signal": stack.signal,
+        "observation": stack.observation,
+        "short": stack.signal[:2],
+    }
+    chosen = {
+        key: arrays.get(value, value) if isinstance(value, str) else value
+        for key, value in options.items()
+    }
+    with pytest.raises((BadSetting, BadData), match=words):
+        ppn2v.denoise(stack.observation, axes="TYX", steps=4, **chosen)
+
+
+def test_a_target_of_other_channels_is_refused(stack):
+    three = np.stack([stack.signal] * 3, axis=1)
+    two = np.stack([stack.observation] * 2, axis=1)
+    with pytest.raises(BadAxes, match="3 channels, the observation 2"):
+        ppn2v.train(two, axes="TCYX", channel=0, target=three, method="care")
+
+
+def test_a_model_trained_with_targets_does_not_denoise_blind(stack):
+    config = ppn2v.preset("fast", method="care").with_steps(4)
+    run = ppn2v.train(stack.observation, axes="TYX", target=stack.signal, config=config)
+    with pytest.raises(BadSetting, match="cannot denoise blind"):
+        ppn2v.apply(run.denoiser, stack.observation, axes="TYX", blind=True)

@@ -219,6 +219,20 @@ def test_losses_carry_their_units():
     assert "nats per pixel" in second.get_ylabel()
 
 
+def test_stages_are_named_in_words():
+    names = ["care", "n2n, longer", "n2v, longer 2", "refinement 3"]
+    titles = [
+        axes.get_title()
+        for axes in training_curves_figure(dict.fromkeys(names, CURVE)).axes
+    ]
+    assert titles == [
+        "With clean targets (CARE)",
+        "With second noisy images (Noise2Noise), longer",
+        "Without a noise model (Noise2Void), longer 2",
+        "Refinement on synthetic observations, round 3",
+    ]
+
+
 def test_the_steep_start_does_not_flatten_the_curve():
     steps = np.arange(1, 41)
     losses = 1 + 1000.0 * np.exp(-steps)

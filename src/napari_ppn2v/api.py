@@ -16,7 +16,7 @@ import numpy as np
 from napari_ppn2v.core.conversion import as_dtype
 from napari_ppn2v.core.devices import choose_device
 from napari_ppn2v.core.devices import threads as with_threads
-from napari_ppn2v.core.frames import Frames, as_frames, channel_count
+from napari_ppn2v.core.frames import as_frames
 from napari_ppn2v.core.noise_model_config import NoiseModelConfig
 from napari_ppn2v.core.noise_models.fitting import FittedNoiseModel
 from napari_ppn2v.core.noise_models.fitting import (
@@ -25,17 +25,14 @@ from napari_ppn2v.core.noise_models.fitting import (
 from napari_ppn2v.core.pairs import SignalObservationPairs
 from napari_ppn2v.errors import BadSetting
 from napari_ppn2v.events import Event, Notice, drain
+from napari_ppn2v.pipeline.arrays import noise_source, part_of, scenes_of, target_frames
 from napari_ppn2v.pipeline.budget import plan_steps
 from napari_ppn2v.pipeline.denoising import denoise_frames
 from napari_ppn2v.pipeline.journeys import TrainedRun, train_denoiser, train_longer
-from napari_ppn2v.pipeline.noise_sources import (
-    Bootstrap,
-    Calibration,
-    GivenNoiseModel,
-    NoiseSource,
-)
+from napari_ppn2v.pipeline.noise_sources import Bootstrap
 from napari_ppn2v.pipeline.presets import preset as _preset
 from napari_ppn2v.pipeline.stack_request import DTYPES
+from napari_ppn2v.pipeline.targets import check_targets, check_use_of_targets
 from napari_ppn2v.stop import StopToken
 
 if TYPE_CHECKING:
@@ -78,6 +75,7 @@ def denoise(
     channel: int | None = None,
     calibration: Any | Sequence[Any] | None = None,
     noise_model: NoiseModel | None = None,
+    target: Any = None,
     posterior_std: bool = False,
     dtype: str = "float32",
     on_event: OnEvent | None = None,
@@ -86,7 +84,7 @@ def denoise(
     threads: int | None = None,
     **options: Any,
 ) -> Denoised:
-    """Denoise a noisy stack with nothing but itself.
+    """Denoise a noisy stack with nothing but itself, or with targets to learn from.
 
     Parameters
     ----------
@@ -97,6 +95,7 @@ def denoise(
         Repeats of a static scene (T, Y, X), or several such recordings, to fit the
         noise model to. By default it is bootstrapped from `observation`.
     noise_model : to use as it is, in place of a fit
+    target : for the methods "care" and "n2n", see `train`
     posterior_std : also return the uncertainty
     dtype : of the image, "float32", or "same" as that of the observation
     on_event : called with each event of the run
@@ -105,7 +104,8 @@ def denoise(
     threads : of the CPU; one less than there are processors by default
     **options
         As for `train`: `preset`, `method`, `minutes`, `steps`, `seed`, `config`,
-        `training_frames`, `region`, `calibration_axes`, `times_longer`.
+        `training_frames`, `region`, `calibration_axes`, `target_axes`,
+        `times_longer`.
 
     Returns
     -------
@@ -132,6 +132,7 @@ def denoise(
         channel=channel,
         calibration=calibration,
         noise_model=noise_model,
+        target=target,
         on_event=on_event,
         stop=stop,
         device=device,
@@ -163,6 +164,7 @@ def train(
     channel: int | None = None,
     calibration: Any | Sequence[Any] | None = None,
     noise_model: NoiseModel | None = None,
+    target: Any = None,
     preset: str = "balanced",
     method: str | None = None,
     minutes: float | None = None,
@@ -172,6 +174,7 @@ def train(
     training_frames: Sequence[int] | range | None = None,
     region: tuple[slice, slice] | None = None,
     calibration_axes: str | None = None,
+    target_axes: str | None = None,
     times_longer: int = 0,
     on_event: OnEvent | None = None,
     stop: StopToken | None = None,
@@ -182,8 +185,13 @@ def train(
 
     Parameters
     ----------
+    target
+        Array-like with a target for each frame of `observation`, of the same scene:
+        clean ones for method "care", second noisy ones for "n2n".
     preset : "fast", "balanced", "thorough", or a paper's settings
-    method : "refined" (default), "pn2v" or "n2v"
+    method
+        "refined" (default), "pn2v" or "n2v"; "care" or "n2n" with a `target`. The
+        result of these two is on the scale of the target.
     minutes : training budget, turned into steps by timing a few on this machine
     steps : training steps in all, instead of `minutes`
     seed : equal seed, steps, threads and machine give equal results on the CPU
@@ -193,6 +201,9 @@ def train(
     calibration_axes
         Letters of the axes of the calibration; of several channels, the one denoised
         is taken.
+    target_axes
+        Letters of the axes of the target, by default `axes`; of several channels, the
+        one denoised is taken.
     times_longer
         How often training goes on afterwards, each time by as many steps as its last
         stage had; never to a worse validation loss.
@@ -204,13 +215,21 @@ def train(
     """
     stop = stop or StopToken()
     frames = as_frames(observation, axes, channel)
-    scenes = _scenes(calibration, calibration_axes, frames.channel)
-    if training_frames is not None:
-        frames = frames.select(training_frames)
-    if region is not None:
-        frames = frames.crop(*region)
+    scenes = scenes_of(calibration, calibration_axes, frames.channel)
     settings = config or _preset(preset, method=method, seed=seed)
-    source = _noise_source(scenes, noise_model)
+    source = noise_source(scenes, noise_model)
+    check_use_of_targets(
+        settings,
+        has_targets=target is not None,
+        has_noise_model=not isinstance(source, Bootstrap),
+    )
+    targets = None
+    if target is not None:
+        # compared as a whole: chosen frames of two recordings could fit by chance
+        whole = target_frames(target, target_axes or axes, frames)
+        check_targets([frames], [whole])
+        targets = [part_of(whole, training_frames, region)]
+    frames = part_of(frames, training_frames, region)
     where = choose_device(device)
     with with_threads(threads):
         if steps is None and minutes is not None:
@@ -218,12 +237,16 @@ def train(
             steps = drain(plan, on_event)
         if steps is not None:
             settings = settings.with_steps(steps)
-        job = train_denoiser([frames], settings, source, device=where, stop=stop)
+        job = train_denoiser(
+            [frames], settings, source, targets=targets, device=where, stop=stop
+        )
         run = drain(job, on_event)
         for _ in range(times_longer):
             if stop.is_stopped:
                 break
-            job = train_longer(run, [frames], settings, device=where, stop=stop)
+            job = train_longer(
+                run, [frames], settings, targets=targets, device=where, stop=stop
+            )
             run = drain(job, on_event)
         return run
 
@@ -265,6 +288,8 @@ def apply(
         denoiser = replace(denoiser, estimate=estimate, reason="as asked for")
     if posterior_std:
         denoiser.require_posterior_std()
+    if blind:
+        denoiser.require_blind()
     if blind is not None:
         denoiser = replace(denoiser, is_blind=blind, reason="as asked for")
     frames = as_frames(observation, axes, channel)
@@ -322,7 +347,7 @@ def fit_noise_model(
     config : kind of model and its settings; chosen by held-out likelihood by default
     """
     if calibration is not None:
-        scenes = _scenes(calibration, calibration_axes, 0)
+        scenes = scenes_of(calibration, calibration_axes, 0)
         pairs = SignalObservationPairs.from_calibration(scenes)
     else:
         pairs = SignalObservationPairs.from_pseudo_ground_truth(
@@ -344,29 +369,6 @@ def _with_posterior_std(options: dict[str, Any]) -> RunConfig:
             "deviation. Choose the method 'refined' or 'pn2v'."
         )
     return replace(config, inference=replace(config.inference, posterior_std=True))
-
-
-def _noise_source(
-    scenes: tuple[Frames, ...], noise_model: NoiseModel | None
-) -> NoiseSource:
-    if noise_model is not None:
-        return GivenNoiseModel(noise_model)
-    return Calibration(scenes) if scenes else Bootstrap()
-
-
-def _scenes(calibration: Any, axes: str | None, channel: int) -> tuple[Frames, ...]:
-    """Read calibration recordings; one of a single channel serves for all channels."""
-    if calibration is None:
-        return ()
-    several = calibration if isinstance(calibration, list | tuple) else [calibration]
-    return tuple(
-        as_frames(
-            scene,
-            axes,
-            channel if axes is not None and channel_count(scene, axes) > 1 else None,
-        )
-        for scene in several
-    )
 
 
 def _tile_size(options: dict[str, Any]) -> int:

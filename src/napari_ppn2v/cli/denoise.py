@@ -51,6 +51,8 @@ def denoise(
     dark: o.Dark = None,
     offset: o.Offset = None,
     method: o.Method = None,
+    target: o.Target = None,
+    target_axes: o.TargetAxes = None,
     preset: o.Preset = None,
     minutes: o.Minutes = None,
     steps: o.Steps = None,
@@ -80,6 +82,8 @@ def denoise(
         napari-ppn2v denoise cells.tif -o cells --calibration diaphragm.tif
 
         napari-ppn2v denoise two_colours.tif -o result.zarr --channel all
+
+        napari-ppn2v denoise noisy.tif -o result.tif --method care --target clean.tif
 
         napari-ppn2v denoise -o results --resume
     """
@@ -114,6 +118,8 @@ def train(
     dark: o.Dark = None,
     offset: o.Offset = None,
     method: o.Method = None,
+    target: o.Target = None,
+    target_axes: o.TargetAxes = None,
     preset: o.Preset = None,
     minutes: o.Minutes = None,
     steps: o.Steps = None,
@@ -130,6 +136,8 @@ def train(
     For example:
 
         napari-ppn2v train day1/*.tif -o cells.ppn2v --preset thorough
+
+        napari-ppn2v train a.tif -o cells.ppn2v --method n2n --target again.tif
 
         napari-ppn2v apply cells.ppn2v day2/*.tif -o results
     """

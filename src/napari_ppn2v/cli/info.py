@@ -76,7 +76,8 @@ def _model(path: Path) -> str:
     lines = [
         f"Model: {path.name} (schema {header['schema']})",
         *(f"{name}: {_network(part)}" for name, part in parts.items() if part),
-        f"Noise model: {noise_model['kind'] if noise_model else 'none (Noise2Void)'}",
+        f"Noise model: {noise_model['kind'] if noise_model else 'none'}",
+        f"Trained with: {_training(header)}",
         f"Estimate: {header['estimate']}, "
         f"{'blind' if header['is_blind'] else 'in one pass'}",
         f"Reason: {header['reason']}",
@@ -84,6 +85,18 @@ def _model(path: Path) -> str:
         *_indented(header.get("provenance") or {}),
     ]
     return "\n".join(lines)
+
+
+def _training(header: dict) -> str:
+    """Say what a network learnt from."""
+    from napari_ppn2v.core.denoiser import TARGET_WORDS
+
+    target = header.get("target")
+    if target:
+        return TARGET_WORDS.get(target, target)
+    if header.get("noise_model"):
+        return "noisy images alone (Probabilistic Noise2Void)"
+    return "noisy images alone (Noise2Void)"
 
 
 def _network(part: dict) -> str:
@@ -144,6 +157,8 @@ def _run(path: Path) -> str:
     for item in record["data"]:
         sizes = " x ".join(str(n) for n in item["shape"])
         lines.append(f"Input: {item['file']}, {item['axes']} {sizes}, {item['type']}")
+    for item in record.get("targets", []):
+        lines.append(f"Target: {item['file']}")
     for channel, found in record["channels"].items():
         noise_model = found.get("noise_model") or {}
         lines.append(
@@ -166,7 +181,7 @@ def _indented(plain: dict) -> list[str]:
     short = {
         key: value
         for key, value in plain.items()
-        if not isinstance(value, dict | list) or key in ("software", "data")
+        if not isinstance(value, dict | list) or key in ("software", "data", "targets")
     }
     lines = []
     for key, value in short.items():

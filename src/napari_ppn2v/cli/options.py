@@ -97,9 +97,28 @@ Method = Annotated[
     str | None,
     typer.Option(
         help="refined (the MMSE estimate, learnt with the noise model), pn2v (the "
-        "MMSE estimate, computed with it) or n2v (no noise model). Default: that of "
-        "the preset; pn2v with --estimate mmse.",
-        metavar="pn2v|refined|n2v",
+        "MMSE estimate, computed with it) or n2v (no noise model). With --target: care "
+        "(the targets are clean) or n2n (they are second noisy images). Default: that "
+        "of the preset; pn2v with --estimate mmse.",
+        metavar="refined|pn2v|n2v|care|n2n",
+        rich_help_panel=TRAINING,
+    ),
+]
+Target = Annotated[
+    list[Path] | None,
+    typer.Option(
+        help="Images of the same scenes to learn from, for --method care or n2n: one "
+        "for each noisy image, in their order. A file, a folder or a pattern in "
+        "quotes; repeat the option for several.",
+        metavar="IMAGE",
+        rich_help_panel=TRAINING,
+    ),
+]
+TargetAxes = Annotated[
+    str | None,
+    typer.Option(
+        help="Axes of the targets. Default: --axes, or what their files say.",
+        metavar="LETTERS",
         rich_help_panel=TRAINING,
     ),
 ]

@@ -31,6 +31,8 @@ STAGES = {
     "reading": "Reading and checking",
     "dry run": "Timing some steps",
     "n2v": "Training Noise2Void",
+    "care": "Training CARE",
+    "n2n": "Training Noise2Noise",
     "pseudo ground truth": "Pseudo ground truth",
     "noise model": "Fitting the noise model",
     "pn2v": "Training PN2V",

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from napari_ppn2v.pipeline.config import RunConfig
 
 DEFAULT_PRESET = "balanced"
-_FREE_ON_RESUME = {"out", "resume", "device", "threads", "noisy"}
+_FREE_ON_RESUME = {"out", "resume", "device", "threads", "noisy", "target"}
 
 
 def denoise_request(given: dict[str, Any]) -> DenoiseRequest:
@@ -44,6 +44,8 @@ def denoise_request(given: dict[str, Any]) -> DenoiseRequest:
         calibration=tuple(given.get("calibration", ())),
         noise_model=noise_model_file(given.get("noise_model")),
         dark=given.get("dark"),
+        target=tuple(given.get("target", ())),
+        target_axes=given.get("target_axes"),
         axes=given.get("axes"),
         calibration_axes=given.get("calibration_axes"),
         channel=channel_number(given.get("channel")),
@@ -106,6 +108,11 @@ def _config(given: dict[str, Any]) -> RunConfig:
         if given["steps"] < 2:
             raise BadSetting(f"--steps is {given['steps']}. It must be at least 2.")
         config = config.with_steps(given["steps"])
+    if config.needs_targets and "noise_model_kind" in given:
+        raise BadSetting(
+            f"Method '{config.method}' uses no noise model, but --noise-model-kind is "
+            "given. Leave it out, or choose the method refined or pn2v."
+        )
     noise_model = _changed(
         config.noise_model, given, kind="noise_model_kind", offset="offset"
     )
@@ -146,6 +153,9 @@ def _resumed(given: dict[str, Any]) -> DenoiseRequest:
     noisy = given.get("noisy")
     if noisy and find_images(noisy) != stored.noisy:
         conflicts.append("the noisy images")
+    target = given.get("target")
+    if target and find_images(target) != stored.target:
+        conflicts.append("the targets")
     if conflicts:
         raise BadSetting(
             "A resumed run keeps its settings, but these differ: "

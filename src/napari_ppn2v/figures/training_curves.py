@@ -28,11 +28,14 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
     Curve = Sequence[tuple[int, float, float]]
 
+_SQUARED_ERROR = "squared error / variance of the data"
 _STAGE_TITLES = {
     "n2v": (
         "Without a noise model (Noise2Void)",
-        "squared error / variance of the data",
+        _SQUARED_ERROR,
     ),
+    "care": ("With clean targets (CARE)", _SQUARED_ERROR),
+    "n2n": ("With second noisy images (Noise2Noise)", _SQUARED_ERROR),
     "pn2v": (
         "With the noise model (Probabilistic Noise2Void)",
         "negative log-likelihood (nats per pixel)",
@@ -52,8 +55,9 @@ def training_curves_figure(
     Parameters
     ----------
     curves
-        Stage -> list of (step, training loss, validation loss). The losses of "n2v"
-        are squared errors in units of the data's variance, those of "pn2v" negative
+        Stage -> list of (step, training loss, validation loss). The losses of "n2v",
+        "care" and "n2n" are squared errors in units of the data's variance, those of
+        "pn2v" negative
         log-likelihoods in nats per pixel, those of "refinement 1", "refinement 2"...
         squared errors with a hundredth of the log-likelihood of the width added.
 
@@ -74,9 +78,14 @@ def training_curves_figure(
 
 
 def _draw_curve(axes: Axes, stage: str, curve: Floats, look: Style) -> None:
-    name, _, number = stage.partition(" ")
+    name, longer, number = stage.partition(", longer")
+    if not longer:
+        name, _, number = stage.partition(" ")
     title, unit = _STAGE_TITLES.get(name, (stage, "loss"))
-    title = f"{title}, round {number}" if number else title
+    if longer:
+        title = f"{title}{longer}{number}"
+    elif number:
+        title = f"{title}, round {number}"
     steps, training, validation = curve.T
     marker = "." if len(steps) < 40 else None
     axes.plot(

@@ -90,6 +90,7 @@ class ChannelRun:
         *,
         device: torch.device,
         stop: StopToken,
+        targets: Sequence[Frames] | None = None,
     ) -> Generator[Event, None, ChannelReport]:
         """Train, or take up the training where it was, and write what came of it."""
         if self.earlier is not None and self.earlier["is_trained"]:
@@ -101,6 +102,7 @@ class ChannelRun:
             noise_source,
             device=device,
             stop=stop,
+            targets=targets,
             checkpoints=self._checkpoint,
         )
         return self._written(run)

@@ -27,6 +27,7 @@ from napari_ppn2v.pipeline.inputs import (
     find_images,
     open_frames,
     open_noisy,
+    open_targets,
     read_through,
 )
 from napari_ppn2v.pipeline.journeys import (
@@ -46,6 +47,7 @@ from napari_ppn2v.pipeline.run_folder import (
     RunFolder,
     prepare_outputs,
 )
+from napari_ppn2v.pipeline.targets import check_targets
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -64,7 +66,7 @@ class FileReport:
     Attributes
     ----------
     files : names of everything
-    images : the inputs
+    images : the noisy inputs
     channels : one for each channel trained
     results : of the images denoised
     is_stopped : whether the user stopped before the end
@@ -89,6 +91,7 @@ class _Job:
     files: RunFolder
     device: torch.device
     stop: StopToken
+    targets: tuple[OpenedImage, ...] = ()
     record: dict[str, Any] = field(default_factory=dict)
     channels: list[ChannelReport] = field(default_factory=list)
     results: list[WrittenResult] = field(default_factory=list)
@@ -143,7 +146,9 @@ def denoise_files(
         yield Notice(f"Computing on: {describe_device(job.device)}.")
         for image in job.images:
             yield Notice(f"{image.path.name}: {image.describe()}.")
-        hashes = yield from read_through(job.images, stop)
+        for target in job.targets:
+            yield Notice(f"{target.path.name} (target): {target.describe()}.")
+        hashes = yield from read_through([*job.images, *job.targets], stop)
         if stop.is_stopped:
             return job.report(is_stopped=True)
         _begin_record(job, hashes)
@@ -171,8 +176,9 @@ def _prepared(request: DenoiseRequest, stop: StopToken) -> _Job:
     for image in images:
         for frames in image.frames:
             check_trainable(frames, smallest)
-    job = _Job(request, images, files, device, stop)
-    inputs = [image.path for image in images] + list(request.calibration)
+    job = _Job(request, images, files, device, stop, _opened_targets(request, images))
+    inputs = [image.path for image in (*images, *job.targets)]
+    inputs += request.calibration
     for channel in images[0].channels:
         open_noise_source(
             request, channel
@@ -183,6 +189,27 @@ def _prepared(request: DenoiseRequest, stop: StopToken) -> _Job:
     products = [files.record, files.model_file(), *files.results]
     prepare_outputs(products, inputs, n_bytes if files.results else 0)
     return job
+
+
+def _opened_targets(
+    request: DenoiseRequest, images: tuple[OpenedImage, ...]
+) -> tuple[OpenedImage, ...]:
+    """Open the targets, if there are any, and compare them with the images."""
+    if not request.target:
+        return ()
+    targets = open_targets(
+        find_images(request.target),
+        images,
+        request.target_axes or request.axes,
+        request.channel,
+        request.frames,
+    )
+    for number in range(len(images[0].channels)):
+        check_targets(
+            [image.frames[number] for image in images],
+            [target.frames[number] for target in targets],
+        )
+    return targets
 
 
 def _check_earlier_run(job: _Job) -> None:
@@ -221,6 +248,7 @@ def _check_earlier_run(job: _Job) -> None:
 
 
 def _begin_record(job: _Job, hashes: list[str]) -> None:
+    inputs = (*job.images, *job.targets)
     data = [
         {
             "file": image.path.name,
@@ -230,13 +258,14 @@ def _begin_record(job: _Job, hashes: list[str]) -> None:
             "type": str(image.frames[0].dtype),
             "channels": image.channels,
         }
-        for image, digest in zip(job.images, hashes, strict=True)
+        for image, digest in zip(inputs, hashes, strict=True)
     ]
     if job.request.is_resumed:
-        before = [item["sha256"] for item in job.record["data"]]
+        known_data = [*job.record["data"], *job.record.get("targets", [])]
+        before = [item["sha256"] for item in known_data]
         changed = [
             image.path.name
-            for image, digest, known in zip(job.images, hashes, before, strict=True)
+            for image, digest, known in zip(inputs, hashes, before, strict=True)
             if digest != known
         ]
         if changed:
@@ -246,7 +275,10 @@ def _begin_record(job: _Job, hashes: list[str]) -> None:
             )
     else:
         request = settled_paths(job.request, [image.path for image in job.images])
-        job.record = {"request": asdict(request), "data": data, "channels": {}}
+        count = len(job.images)
+        job.record = {"request": asdict(request), "data": data[:count], "channels": {}}
+        if job.targets:
+            job.record["targets"] = data[count:]
     job.record["software"] = software(job.device)
     job.save(RUNNING)
 
@@ -302,6 +334,7 @@ def _train_channels(job: _Job, config: RunConfig) -> Generator[Event, None, None
         report = yield from run.train(
             [image.frames[number] for image in job.images],
             open_noise_source(job.request, channel),
+            targets=[target.frames[number] for target in job.targets] or None,
             device=job.device,
             stop=job.stop,
         )
@@ -320,6 +353,8 @@ def _provenance(job: _Job, channel: int | None = None) -> dict[str, Any]:
         key: job.record[key] for key in ("software", "data", "settings", "steps")
     }
     content["seed"] = job.request.config.seed
+    if job.targets:
+        content["targets"] = job.record["targets"]
     return content if channel is None else {**content, "channel": channel}
 
 

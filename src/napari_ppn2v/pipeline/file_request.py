@@ -9,7 +9,7 @@ from pathlib import Path  # noqa: TC003 - restored by type
 from napari_ppn2v.errors import BadFile, BadSetting
 from napari_ppn2v.files.noise_model_files import load_noise_model
 from napari_ppn2v.pipeline.config import RunConfig  # noqa: TC001 - restored by type
-from napari_ppn2v.pipeline.inputs import check_threads, open_frames
+from napari_ppn2v.pipeline.inputs import check_threads, find_images, open_frames
 from napari_ppn2v.pipeline.noise_sources import (
     Bootstrap,
     Calibration,
@@ -18,6 +18,7 @@ from napari_ppn2v.pipeline.noise_sources import (
 )
 from napari_ppn2v.pipeline.provenance import from_plain
 from napari_ppn2v.pipeline.run_folder import RunFolder, read_record
+from napari_ppn2v.pipeline.targets import check_use_of_targets
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +32,8 @@ class DenoiseRequest:
     config : settings of the run
     calibration : recordings of static scenes, each with repeats of one
     noise_model : file of a noise model to use as it is
+    target : for methods care and n2n, a target for each noisy image, in their order
+    target_axes : letters of their axes; by default those of the noisy images
     dark : recording without light, which fixes offset and read noise of camera models
     axes, calibration_axes : letters of "TZCYX"; by default those of the files
     channel : a number, "all", or None where there is only one
@@ -48,6 +51,8 @@ class DenoiseRequest:
     calibration: tuple[Path, ...] = ()
     noise_model: Path | None = None
     dark: Path | None = None
+    target: tuple[Path, ...] = ()
+    target_axes: str | None = None
     axes: str | None = None
     calibration_axes: str | None = None
     channel: int | str | None = None
@@ -68,6 +73,11 @@ def check_request(request: DenoiseRequest) -> None:
     is_n2v = config.method == "n2v"
     sources = [request.calibration, request.noise_model, request.dark]
     known_dark = request.dark is not None or config.noise_model.offset is not None
+    check_use_of_targets(
+        config,
+        has_targets=bool(request.target),
+        has_noise_model=any(sources) or known_dark,
+    )
     rules = {
         "Noise2Void uses no noise model, but a calibration, a noise model or a dark "
         "recording is given. Leave it out, or choose the method refined or pn2v.": (
@@ -122,6 +132,7 @@ def settled_paths(request: DenoiseRequest, noisy: Sequence[Path]) -> DenoiseRequ
         noisy=tuple(noisy),
         out=request.out.resolve(),
         calibration=tuple(path.resolve() for path in request.calibration),
+        target=find_images(request.target) if request.target else (),
         noise_model=noise_model,
         dark=dark,
         is_resumed=False,

@@ -23,6 +23,7 @@ from napari_ppn2v.files.images import (
     open_image,
 )
 from napari_ppn2v.files.zarr_reading import is_zarr
+from napari_ppn2v.pipeline.targets import check_counts
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Sequence
@@ -122,6 +123,47 @@ def open_noisy(
             f"({figures}). Denoise them in separate runs, or choose one channel."
         )
     return opened
+
+
+def open_targets(
+    paths: Sequence[Path],
+    images: Sequence[OpenedImage],
+    axes: str | None,
+    channel: int | str | None,
+    frames: str,
+) -> tuple[OpenedImage, ...]:
+    """Open the target of each image, with the same channels and frames.
+
+    A target of one channel serves for the one channel that is denoised.
+
+    Parameters
+    ----------
+    images : the noisy ones, in the order of their targets
+    others : see `open_noisy`
+
+    Raises
+    ------
+    BadFile, BadAxes, BadData, BadSetting
+    """
+    check_counts(len(images), len(paths))
+    opened = []
+    for path, image in zip(paths, images, strict=True):
+        source = open_image(path, axes)
+        try:
+            count = channel_count(source.data, source.axes)
+        except (BadAxes, BadData) as error:
+            raise _in_file(error, path) from error
+        known = image.frames[0].layout.n_channels
+        if count != known and (count > 1 or len(image.channels) > 1):
+            raise BadAxes(
+                f"The target {path.name} has {count} channel{'s' * (count != 1)}, the "
+                f"noisy image {image.path.name} has {known}. Choose one channel of the "
+                "noisy image and give a target of that channel alone, or name the axes "
+                "of the target."
+            )
+        chosen = channel if count > 1 or isinstance(channel, str) else None
+        opened.append(_open_one(path, axes, chosen, frames))
+    return tuple(opened)
 
 
 def open_frames(path: Path, axes: str | None, channel: int) -> Frames:
@@ -233,10 +275,17 @@ def _open_one(
     except (BadAxes, BadData) as error:
         raise _in_file(error, path) from error
     if frames:
-        chosen = parse_frames(frames, len(opened[0]))
+        chosen = _frames_in_file(frames, len(opened[0]), path)
         opened = tuple(part.select(chosen) for part in opened)
     channels = tuple(part.channel for part in opened)
     return OpenedImage(path, source, opened, channels, is_all)
+
+
+def _frames_in_file(frames: str, count: int, path: Path) -> tuple[int, ...]:
+    try:
+        return parse_frames(frames, count)
+    except BadSetting as error:
+        raise BadSetting(f"{path.name}: {error}") from error
 
 
 def _in_file(error: BadAxes | BadData, path: Path) -> BadAxes | BadData:

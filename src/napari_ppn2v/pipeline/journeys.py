@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from napari_ppn2v.core.denoiser import TARGET_WORDS, Denoiser, require_estimate
 from napari_ppn2v.core.frames import Frames, check_trainable
+from napari_ppn2v.pipeline.estimate_stage import choose_estimate
 from napari_ppn2v.pipeline.noise_sources import (
     Bootstrap,
     GivenNoiseModel,
@@ -19,7 +20,6 @@ from napari_ppn2v.pipeline.stages import (
     Journey,
     Rounds,
     Start,
-    choose_estimate,
     fit_stage,
     new_model,
     read_stack,

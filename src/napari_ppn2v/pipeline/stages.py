@@ -1,10 +1,10 @@
-"""The stages of a journey: Noise2Void, noise model, PN2V, refinement, the choice."""
+"""The stages of a journey: Noise2Void or pairs, noise model, PN2V, refinement."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -16,7 +16,6 @@ from napari_ppn2v.core.batches import (
     MaskedObservations,
     NoisyPairs,
 )
-from napari_ppn2v.core.denoiser import Denoiser
 from napari_ppn2v.core.inference import Blindness
 from napari_ppn2v.core.noise_models.fitting import FittedNoiseModel, fit_noise_model
 from napari_ppn2v.core.objectives import negative_log_likelihood, squared_error
@@ -27,15 +26,8 @@ from napari_ppn2v.core.training_stack import (
     TrainingStack,
     read_training_stack,
 )
-from napari_ppn2v.errors import BadSetting
-from napari_ppn2v.events import (
-    Notice,
-    StageFinished,
-    StageStarted,
-    StepDone,
-)
+from napari_ppn2v.events import StageFinished, StageStarted, StepDone
 from napari_ppn2v.pipeline.coverage import SIGNAL_RANGE, rough_range
-from napari_ppn2v.pipeline.inference_choice import choose_inference
 from napari_ppn2v.pipeline.noise_sources import (
     Calibration,
     GivenNoiseModel,
@@ -125,10 +117,7 @@ def new_model(
 def training_batches(
     stack: TrainingStack, config: RunConfig, training: TrainingConfig
 ) -> BatchSource:
-    """Return the batches of a method; patches fit into the images and the network.
-
-    Blind-spot batches, or those of the pairs that a method with targets needs.
-    """
+    """Return the batches of a method; patches fit into the images and the network."""
     smallest = min(min(image.shape) for image in stack.images)
     stride = config.network.stride
     size = min(training.patch_size, smallest) // stride * stride
@@ -272,7 +261,7 @@ def _train(
         keeps_start=start.is_trained,
     )
     run.curves[stage] = trained.curve
-    yield _finished(run, stage, began)
+    yield finished(run, stage, began)
     return trained
 
 
@@ -302,7 +291,7 @@ def fit_stage(
         fit = yield from fit_noise_model(pairs, run.config.noise_model, run.stop)
     except Stopped:
         pass
-    yield _finished(run, "noise model", began)
+    yield finished(run, "noise model", began)
     return fit, pairs
 
 
@@ -377,7 +366,7 @@ def refine_in_rounds(
         )
         if trained.curve:
             run.curves[stage] = trained.curve
-        yield _finished(run, stage, began)
+        yield finished(run, stage, began)
         if trained.is_stopped:
             return refined, True
         current = refined = trained.model
@@ -392,77 +381,6 @@ def start_from(model: PriorNetwork, trained: PriorNetwork) -> None:
         start(trained.prior)
 
 
-def choose_estimate(
-    run: Journey,
-    model: PriorNetwork,
-    refined: PriorNetwork | None,
-    noise_model: NoiseModel,
-) -> Generator[Event, None, Denoiser]:
-    """Make the denoiser, with the estimate of lowest expected error."""
-    options = _options(run, model, refined)
-    estimate, is_blind = options[0]
-    denoiser = Denoiser(
-        model,
-        noise_model,
-        run.blindness,
-        estimate,
-        is_blind,
-        "as asked for",
-        provenance=run.provenance(),
-        refined=refined,
-    )
-    if len(options) == 1 or run.stop.is_stopped:
-        return denoiser
-    began = time.perf_counter()
-    yield StageStarted("inference choice", 0)
-    choice = yield from choose_inference(
-        denoiser, run.stack.images, options, seed=run.config.seed, stop=run.stop
-    )
-    if choice is not None:
-        yield Notice(f"Estimate used: {choice.reason}.")
-    yield _finished(run, "inference choice", began)
-    if choice is None:
-        return replace(denoiser, reason="stopped before estimates were compared")
-    return replace(
-        denoiser,
-        estimate=choice.estimate,
-        is_blind=choice.is_blind,
-        reason=choice.reason,
-    )
-
-
-def _options(
-    run: Journey, model: PriorNetwork, refined: PriorNetwork | None
-) -> list[tuple[str, bool]]:
-    """List what may be chosen, the one to use without comparison first.
-
-    After training with mean replacement the network makes good use of the pixel it
-    predicts, so that MMSE in one pass counts the observation twice: measured up to
-    0.6 dB below the prior mean of the same pass. It is then offered blind only.
-    """
-    wanted = run.config.inference
-    passes = {"auto": [False, True], "no": [False], "yes": [True]}[wanted.blind]
-    options = []
-    if refined is not None and wanted.estimate in ("auto", "refined"):
-        options.append(("refined", False))
-    counts_twice = run.blindness.replacement == "mean" and wanted.blind == "auto"
-    if model.n_samples > 1 and wanted.estimate in ("auto", "mmse"):
-        options += [("mmse", b) for b in passes if b or not counts_twice]
-    has_std = model.n_samples > 1 or not wanted.posterior_std
-    if has_std and wanted.estimate in ("auto", "prior-mean"):
-        # nor is a blind prior mean worth its passes: measured 0.1 to 0.6 dB below
-        few = passes[:1] if counts_twice else passes
-        options += [("prior-mean", b) for b in few]
-    if not options and run.stop.is_stopped:
-        return [("prior-mean", False)]  # what was asked for is not there yet
-    if not options:
-        raise BadSetting(
-            f"The estimate '{wanted.estimate}' cannot be had with method "
-            f"'{run.config.method}' and these settings. Choose 'auto'."
-        )
-    return options
-
-
 def _timed(run: Journey, job: Generator[Event, None, R]) -> Generator[Event, None, R]:
     """Take note of the seconds of the stages that a job tells of."""
     while True:
@@ -475,6 +393,7 @@ def _timed(run: Journey, job: Generator[Event, None, R]) -> Generator[Event, Non
         yield event
 
 
-def _finished(run: Journey, stage: str, began: float) -> StageFinished:
+def finished(run: Journey, stage: str, began: float) -> StageFinished:
+    """Take note of the seconds of a stage and return the event of its end."""
     run.seconds[stage] = time.perf_counter() - began
     return StageFinished(stage, run.seconds[stage])

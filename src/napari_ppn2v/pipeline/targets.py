@@ -67,14 +67,20 @@ def check_targets(sources: Sequence[Frames], targets: Sequence[Frames]) -> None:
     ------
     BadData  Naming what differs and both numbers.
     """
-    if len(sources) != len(targets):
-        raise BadData(
-            f"There are {_count(len(sources), 'noisy image')}, but "
-            f"{_count(len(targets), 'target')}. Give one target for each noisy image, "
-            "in the same order."
-        )
+    check_counts(len(sources), len(targets))
     for source, target in zip(sources, targets, strict=True):
         _check_pair(source, target)
+
+
+def check_counts(n_images: int, n_targets: int) -> None:
+    """Refuse targets that are more or fewer than the images; raises BadData."""
+    if n_images != n_targets:
+        verb = "is" if n_images == 1 else "are"
+        raise BadData(
+            f"There {verb} {_count(n_images, 'noisy image')}, but "
+            f"{_count(n_targets, 'target')}. Give one target for each noisy image, in "
+            "the same order."
+        )
 
 
 def warn_of_scale(stack: TrainingStack, method: str) -> Generator[Event, None, None]:
