@@ -19,7 +19,6 @@ import time
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 
 from common import (
@@ -31,22 +30,18 @@ from common import (
     psnr,
     report,
 )
-from napari_ppn2v.core.batches import Crops, ImagePairs
-from napari_ppn2v.core.denoiser import Denoiser
 from napari_ppn2v.core.frames import as_frames
-from napari_ppn2v.core.inference import Blindness
-from napari_ppn2v.core.objectives import squared_error
-from napari_ppn2v.core.training_stack import collect_training_stack
 from napari_ppn2v.events import Event, Notice, StepDone, Validated, drain
-from napari_ppn2v.pipeline.journeys import new_model, train_denoiser
-from napari_ppn2v.pipeline.noise_sources import Bootstrap
+from napari_ppn2v.pipeline.journeys import train_denoiser
 from napari_ppn2v.pipeline.presets import preset
-from napari_ppn2v.pipeline.training import train_prior
 from napari_ppn2v.stop import StopToken
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
+    import numpy as np
+
+    from napari_ppn2v.core.denoiser import Denoiser
     from napari_ppn2v.pipeline.config import RunConfig
 
 BASELINE, SUPERVISED = "n2v-published-replacement", "supervised"
@@ -68,8 +63,8 @@ Row = dict[str, Any]
 
 
 def config_of(method: str, seed: int) -> RunConfig:
-    """Return the settings of a method; those of N2V also stand for supervised."""
-    name = method if method in ("n2v", "pn2v", "refined") else "n2v"
+    """Return the settings of a method."""
+    name = {BASELINE: "n2v", SUPERVISED: "care"}.get(method, method)
     config = preset("balanced", method=name, seed=seed)
     if method != BASELINE:
         return config
@@ -87,47 +82,15 @@ def train(
     on_event: Callable[[Event], None],
 ) -> Denoiser:
     """Train one method from the start; only "supervised" looks at the truth."""
-    if method == SUPERVISED:
-        return _train_supervised(benchmark, config, on_event)
+    targets = [as_frames(benchmark.truth, "TYX")] if method == SUPERVISED else None
     run = train_denoiser(
         [as_frames(benchmark.noisy, "TYX")],
         config,
-        Bootstrap(),
+        targets=targets,
         device=CPU,
         stop=StopToken(),
     )
     return drain(run, on_event).denoiser
-
-
-def _train_supervised(
-    benchmark: Benchmark, config: RunConfig, on_event: Callable[[Event], None]
-) -> Denoiser:
-    training = config.pretraining
-    stack = collect_training_stack(
-        [as_frames(benchmark.noisy, "TYX")],
-        patch_size=training.patch_size,
-        held_out_share=training.held_out_share,
-        rng=np.random.default_rng(config.seed),
-        targets=[as_frames(benchmark.truth, "TYX")],
-    )
-    model = new_model(stack, config, CPU, "free", 1, config.seed)
-    crops = Crops(stack, training.patch_size, training.batch_size)
-    job = train_prior(
-        model,
-        ImagePairs(crops, config.seed),
-        squared_error(model.normalisation.std),
-        training,
-        stage="n2v",
-        seed=config.seed,
-        stop=StopToken(),
-    )
-    return Denoiser(
-        model=drain(job, on_event).model,
-        noise_model=None,
-        training_blindness=Blindness(training.mask_box, training.replacement),
-        estimate="prior-mean",
-        is_blind=False,
-    )
 
 
 # --- Seconds and steps -----------------------------------------------------------
@@ -284,7 +247,8 @@ def score_ways(
 def _estimates(denoiser: Denoiser, frame: np.ndarray) -> dict[str, np.ndarray]:
     """All estimates that a denoiser can give; one pass serves mean and MMSE."""
     found = {}
-    for blind in (False, True):
+    can_be_blind = denoiser.training_blindness is not None
+    for blind in (False, True) if can_be_blind else (False,):
         way = replace(denoiser, estimate="prior-mean", is_blind=blind)
         estimate = way.estimate_image(frame)
         prefix = "blind " if blind else ""

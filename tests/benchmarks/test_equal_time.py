@@ -85,7 +85,7 @@ def test_methods_are_timed_and_scored_in_all_their_ways(method):
     scores = equal_time.score_ways(denoiser, benchmark, [1])
     rows = equal_time.score_rows(method, 0, 20, times.total, denoiser, scores)
     assert [row["scored on"] for row in rows] == ["frames", "crops"]
-    expected = {"pn2v": 4, "refined": 3}.get(method, 2)
+    expected = {"pn2v": 4, "refined": 3, "supervised": 1}.get(method, 2)
     assert len(scores) == expected
     assert rows[0]["chosen PSNR"] == rows[0][rows[0]["chosen"]]
 
