@@ -23,6 +23,7 @@ EXPERIMENTS = {
     "bsd68": "photographs with added noise, beside the Noise2Void paper's figures",
     "noise-levels": "PSNR against the noise that is added to photographs",
     "failures": "bright single pixels and structured noise: where it must fail",
+    "runtime": "denoising time of networks against BM3D and non-local means",
     "panels": "pictures side by side, from the estimates that table1 keeps",
 }
 """Name -> one line of help; each is a module `evidence.experiments.NAME`."""
