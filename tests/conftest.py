@@ -18,8 +18,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 # One thread: on busy processors the threads of one small computation wait for each
-# other far longer than they compute. Set before anything imports torch.
+# other far longer than they compute. numba, which napari draws with, would give torch
+# as many as there are processors. Where a test asks for more, they wait without using
+# a processor: the noise-model fit of two threads on busy processors took 193 s, 57 s
+# so, and 53 s in one thread. All set before anything imports torch.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("NUMBA_NUM_THREADS", "1")
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 # Both before anything imports Qt. Where two bindings are installed, napari and
 # pytest-qt would each take another one.
