@@ -219,7 +219,7 @@ def denoise(robot: Robot, model_file: Path) -> Steps:
     yield (lambda: panel.session.state.fit.model is not None, LONG, "the noise model")
     yield from robot.reach(panel.denoising.noise_plots)
     yield from robot.picture("3_noise_model")
-    yield (_reached(panel, "refinement 2", 0.3), LONG, "the second refinement")
+    yield (_reached(panel, "refinement 1", 0.3), LONG, "the refinement")
     yield from robot.reach(panel.denoising.monitor)
     yield from robot.picture("4_refinement")
     yield (lambda: not panel.session.is_busy, LONG, "the end of the run")

@@ -56,5 +56,6 @@ def quick() -> RunConfig:
         pretraining=training,
         training=training,
         refinement=training,
+        n_refinements=2,
         inference=InferenceConfig(),
     )

@@ -58,7 +58,7 @@ def training_curves_figure(
         Stage -> list of (step, training loss, validation loss). The losses of "n2v",
         "care" and "n2n" are squared errors in units of the data's variance, those of
         "pn2v" negative
-        log-likelihoods in nats per pixel, those of "refinement 1", "refinement 2"...
+        log-likelihoods in nats per pixel, those of "refinement 1"...
         squared errors with a hundredth of the log-likelihood of the width added.
 
     Raises

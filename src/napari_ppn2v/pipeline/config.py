@@ -223,10 +223,11 @@ class RunConfig:
         choices=("midway", "one-pass", "blind"),
     )
     n_refinements: int = setting(
-        2,
+        1,
         label="Refinement rounds",
         help="Rounds in which the network is taught on synthetic observations of its "
-        "own denoised images (method 'refined').",
+        "own denoised images (method 'refined'). One long round measured better than "
+        "two of half its length.",
         minimum=1,
         maximum=10,
     )

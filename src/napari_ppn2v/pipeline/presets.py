@@ -25,7 +25,7 @@ def _ours(name: str, n_steps: int) -> RunConfig:
         preset=name,
         pretraining=TrainingConfig(learning_rate=3e-3, n_steps=300),
         training=TrainingConfig(learning_rate=2e-3, n_steps=300),
-        refinement=TrainingConfig(learning_rate=2e-3, n_steps=200),
+        refinement=TrainingConfig(learning_rate=2e-3, n_steps=400),
     )
     return config.with_steps(n_steps)
 
