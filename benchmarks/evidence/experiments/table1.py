@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 from evidence.data_sets import DATA_SETS, NotPossible, load
@@ -144,9 +144,15 @@ def _job(
         arguments["estimates"] = str(folder / "estimates" / file)
     if method.family != "classical":
         arguments["steps"] = steps_of(source, method, options)
-        arguments["size"] = asdict(FULL_SIZE if options.full else CPU_SIZE)
+        arguments["size"] = _size(source, options)
         arguments["shared"] = str(folder / "shared")
     return Job("score", arguments)
+
+
+def _size(source: DataSet, options: argparse.Namespace) -> dict[str, int]:
+    if options.full:
+        return asdict(FULL_SIZE)
+    return asdict(replace(CPU_SIZE, n_samples=source.n_samples))
 
 
 def steps_of(source: DataSet, method: Method, options: argparse.Namespace) -> int:
@@ -164,6 +170,7 @@ def steps_of(source: DataSet, method: Method, options: argparse.Namespace) -> in
             "data_set": source.name,
             "method": _timed(method),
             "budgets": [options.seconds],
+            "size": _size(source, options),
         }
         found = run_one(Job("plan", arguments), options.workers)
         plans.add([{**key, "steps": found["steps"][0]}])
