@@ -88,9 +88,6 @@ class DataSet:
     describe : family -> what serves it, in words, or why it is not possible
     tasks_of : family -> the tasks; absent where not possible
     data_range : peak of the PSNR in ADU, None for the range of each truth
-    n_samples : of the prior *as published*; fewer than 800 where observations are not
-        whole numbers, so that no likelihood can be looked up and 800 of them for every
-        pixel take minutes per megapixel
     note : what a reader of its figures must know
     """
 
@@ -99,7 +96,6 @@ class DataSet:
     describe: dict[str, str]
     tasks_of: dict[str, tuple[Task, ...]]
     data_range: float | None = None
-    n_samples: int = 800
     note: str = ""
 
     def tasks(self, family: str) -> tuple[Task, ...]:
@@ -220,9 +216,7 @@ def bright(folder: Path) -> DataSet:
             "noisy pairs": (replace(everything, targets=second),),
             "supervised": supervised_folds(data.noisy, data.truth, N_FOLDS),
         },
-        n_samples=64,
-        note="Noise exactly known: Poisson and Gaussian, white. Observations are not "
-        "rounded; *as published* takes 64 prior samples here instead of 800.",
+        note="Noise exactly known: Poisson and Gaussian, white.",
     )
 
 

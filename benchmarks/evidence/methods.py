@@ -107,7 +107,7 @@ class Size:
     n_filters: int = 16
     batch_size: int = 8
     patch_size: int = 64
-    n_samples: int = 800
+    n_samples: int = 64
 
 
 CPU_SIZE = Size()

@@ -106,7 +106,7 @@ def test_as_published_follows_the_paper_but_for_its_size():
     observations = np.linspace(90, 300, 24 * 4, dtype=np.float32).reshape(24, 2, 2)
     method = methods.METHODS["histogram-bootstrapped-published"]
     config = methods.settings(method, 3, observations)
-    assert (config.prior.kind, config.prior.n_samples) == ("free", 800)
+    assert (config.prior.kind, config.prior.n_samples) == ("free", 64)
     assert config.training.replacement == "random"
     assert config.training.schedule == "plateau"
     assert config.training.held_out_frames == 5
