@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,12 +19,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 # One thread: on busy processors the threads of one small computation wait for each
-# other far longer than they compute. numba, which napari draws with, would give torch
-# as many as there are processors. Where a test asks for more, they wait without using
-# a processor: the noise-model fit of two threads on busy processors took 193 s, 57 s
-# so, and 53 s in one thread. All set before anything imports torch.
+# other far longer than they compute. Where a test asks for more, they wait without
+# using a processor: on busy ones, fits of noise models took 193 s in two threads, 57 s
+# so, and 53 s in one. Set before anything imports torch.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-os.environ.setdefault("NUMBA_NUM_THREADS", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 # Both before anything imports Qt. Where two bindings are installed, napari and
@@ -85,7 +84,10 @@ def viewer_rig(monkeypatch: pytest.MonkeyPatch, qapp: object) -> Iterator[None]:
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Skip tests that need a GPU where there is none."""
+    """Keep torch to one thread; skip tests that need a GPU where there is none."""
+    # numba, which napari draws with, gives torch as many as there are processors
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
     if item.get_closest_marker("gpu") is None:
         return
     import torch
