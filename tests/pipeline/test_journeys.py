@@ -1,6 +1,7 @@
 """From noisy frames to a denoiser that comes closer to the truth than they are."""
 
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
 import pytest
@@ -20,13 +21,14 @@ from napari_ppn2v.events import (
     drain,
 )
 from napari_ppn2v.files.checkpoints import FileCheckpoint
-from napari_ppn2v.pipeline.journeys import train_denoiser
+from napari_ppn2v.pipeline.journeys import no_checkpoints, train_denoiser
 from napari_ppn2v.pipeline.noise_sources import (
     Bootstrap,
     Calibration,
     GivenNoiseModel,
 )
 from napari_ppn2v.pipeline.presets import PRESET_NAMES, preset
+from napari_ppn2v.pipeline.stages import Journey, fit_stage, read_stack, train_n2v
 from napari_ppn2v.stop import StopToken
 
 CPU = torch.device("cpu")
@@ -51,14 +53,23 @@ def gain(denoiser, sample):
     return 10 * np.log10(before / np.mean((np.stack(results) - sample.truth) ** 2))
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def gmm(quick):
     """The quick settings with a quickly fitted noise model."""
     return replace(quick, noise_model=NoiseModelConfig(kind="gmm", n_components=1))
 
 
-def test_the_bootstrapped_journey_denoises_and_tells_its_stages(sample, gmm):
-    events, run = collect(journey(sample, gmm))
+@pytest.fixture(scope="module")
+def whole(sample, gmm):
+    """Events and result of one journey with each method, gone through when asked for.
+
+    Nobody changes them.
+    """
+    return cache(lambda method: collect(journey(sample, replace(gmm, method=method))))
+
+
+def test_the_bootstrapped_journey_denoises_and_tells_its_stages(sample, whole):
+    events, run = whole("pn2v")
     begun = [e.stage for e in events if isinstance(e, StageStarted)]
     ended = [e.stage for e in events if isinstance(e, StageFinished)]
     assert begun == ended
@@ -71,9 +82,8 @@ def test_the_bootstrapped_journey_denoises_and_tells_its_stages(sample, gmm):
     assert gain(run.denoiser, sample) > 4  # dB
 
 
-def test_refinement_denoises_too_and_gives_an_uncertainty(sample, gmm):
-    config = replace(gmm, method="refined", refinement=gmm.training)
-    run = drain(journey(sample, config))
+def test_refinement_denoises_too_and_gives_an_uncertainty(sample, whole):
+    _, run = whole("refined")
     assert list(run.curves) == ["n2v", "refinement 1", "refinement 2"]
     refined = replace(run.denoiser, estimate="refined", is_blind=False)
     assert gain(refined, sample) > 4
@@ -109,8 +119,8 @@ def test_a_calibration_that_covers_only_a_part_is_a_warning_with_the_share(sampl
     assert "extrapolated" in warnings[0]
 
 
-def test_a_given_noise_model_is_used_as_it_is(sample, gmm):
-    fitted = drain(journey(sample, gmm)).denoiser.noise_model
+def test_a_given_noise_model_is_used_as_it_is(sample, gmm, whole):
+    fitted = whole("pn2v")[1].denoiser.noise_model
     run = drain(journey(sample, gmm, GivenNoiseModel(fitted)))
     assert run.denoiser.noise_model is fitted
     assert run.noise_fit is None
@@ -156,24 +166,24 @@ def test_a_stop_during_pn2v_keeps_noise_model_and_weights(sample, gmm):
     [("pn2v", "n2v"), ("pn2v", "pn2v"), ("refined", "refinement 2")],
 )
 def test_a_journey_resumed_ends_with_the_same_bits(
-    sample, gmm, tmp_path, method, stage
+    sample, gmm, whole, tmp_path, method, stage
 ):
-    config = replace(gmm, method=method, refinement=gmm.training)
+    config = replace(gmm, method=method)
 
     def checkpoints(*, is_resumed):
         return lambda name: FileCheckpoint(tmp_path / name, is_resumed=is_resumed)
 
-    whole = drain(journey(sample, config))
     stop, watch = stop_at(stage, 33)
     first = checkpoints(is_resumed=False)
     part = drain(journey(sample, config, stop=stop, checkpoints=first), watch)
     assert part.is_stopped
     resumed = drain(journey(sample, config, checkpoints=checkpoints(is_resumed=True)))
     image = sample.observation[0].astype(np.float32)
+    never_stopped = whole(method)[1].denoiser
     one, other = (d.result(d.estimate_image(image))
-                  for d in (whole.denoiser, resumed.denoiser))  # fmt: skip
+                  for d in (never_stopped, resumed.denoiser))  # fmt: skip
     np.testing.assert_array_equal(one, other)
-    assert whole.denoiser.reason == resumed.denoiser.reason
+    assert never_stopped.reason == resumed.denoiser.reason
 
 
 def test_one_frame_is_enough(sample, gmm):
@@ -231,16 +241,18 @@ def test_blindness_of_the_denoiser_is_that_of_its_training(sample, gmm):
 
 def test_midway_between_blind_and_one_pass_the_noise_has_its_true_size(sample, gmm):
     """The bias of either alone is several per cent here."""
-    training = replace(gmm.pretraining, n_steps=300)
+    stop = StopToken()
+    config = replace(gmm, pretraining=replace(gmm.pretraining, n_steps=300))
+    stack = drain(read_stack([sample.frames], config, stop))
+    run = Journey(stack, config, CPU, stop, no_checkpoints)
+    n2v = drain(train_n2v(run)).model
     errors = {}
     for kind in ("one-pass", "blind", "midway"):
-        config = replace(
-            gmm, pretraining=training, pseudo_ground_truth=kind, training=gmm.training
-        )
-        model = drain(journey(sample, config)).denoiser.noise_model
+        run = replace(run, config=replace(config, pseudo_ground_truth=kind))
+        fit, _ = drain(fit_stage(run, Bootstrap(), n2v))
         signal = torch.tensor([125.0, 140.0, 155.0])
         exact = 2.2 * (signal - 100) + 3.3**2 + 1 / 12
-        errors[kind] = float((model.moments(signal)[1] / exact - 1).mean())
+        errors[kind] = float((fit.model.moments(signal)[1] / exact - 1).mean())
     assert errors["one-pass"] < errors["midway"] < errors["blind"]
     assert abs(errors["midway"]) < 0.05
 
