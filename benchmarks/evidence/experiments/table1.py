@@ -237,10 +237,10 @@ def _introduction(rows: Sequence[Row]) -> str:
         "the fit of its noise model included. The network is the same for all: a U-Net "
         "with 16 filters instead of 64; batches are of 8 patches of 64² instead of 20 "
         "of 100², and PN2V as published has 64 prior samples instead of 800, which "
-        "would leave it a tenth of the steps. Mean over images, then over repeats with other seeds; ± is "
-        "the standard error over repeats, n = 1 stands where there was one. Peak: "
-        "range of each image's truth. The parameters of the filters were found with "
-        "the truth, which no user has."
+        "would leave it a tenth of the steps. Mean over images, then over repeats with "
+        "other seeds; ± is the standard error over repeats, n = 1 stands where there "
+        "was one. Peak: range of each image's truth. The parameters of the filters "
+        "were found with the truth, which no user has."
     )
 
 
