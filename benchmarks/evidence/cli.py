@@ -19,6 +19,10 @@ WORK = Path("evidence-work")
 EXPERIMENTS = {
     "table0": "what serves as calibration, second image and target, or why not",
     "table1": "all methods on all data sets: PSNR, SSIM, time and memory",
+    "table2": "noise models: Gaussians, coefficients, histograms, cameras",
+    "table3": "calibration that covers part of the signals (Fig. 3a too)",
+    "fig3b": "calibration with fewer pixels",
+    "fig4": "pictures of noise models from whole and reduced calibration",
     "convergence": "PSNR against time and steps, ours and the peers' own code",
     "bsd68": "photographs with added noise, beside the Noise2Void paper's figures",
     "noise-levels": "PSNR against the noise that is added to photographs",

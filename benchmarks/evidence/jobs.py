@@ -30,6 +30,9 @@ RUNS = {
     "plan photographs": "evidence.photograph_runs:plan",
     "failure": "evidence.failure_runs:run",
     "recording": "evidence.recordings:run",
+    "noise-model prior": "evidence.noise_models.runs:make_prior",
+    "noise models": "evidence.noise_models.runs:study",
+    "noise-model pictures": "evidence.noise_models.runs:pictures",
 }
 """Kind of job -> module and function that does it, imported in its own process."""
 

@@ -1,0 +1,214 @@
+"""Gaussians and coefficients of the mixture, and the other noise models (Table 2)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from evidence.noise_models.averages import (
+    has_psnr,
+    likelihood_cell,
+    mean_of,
+    paired,
+    percent,
+    psnr_cell,
+    shown,
+)
+from evidence.noise_models.figures import figure_of, finish, save, style_of
+from evidence.noise_models.kinds import KINDS
+from evidence.noise_models.study import (
+    BOOTSTRAPPED,
+    CALIBRATED,
+    POSTERIOR,
+    REFINED,
+    Study,
+    add_study_options,
+    cut,
+    label_of,
+    rows_of,
+)
+from evidence.noise_models.words import HOW, data_set_labels, steps_sentence
+from evidence.tables import cross_table, write_page
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from matplotlib.axes import Axes
+
+    from evidence.ledger import Row
+
+NAME = "table2"
+STUDY = Study(NAME, (cut(CALIBRATED), cut(BOOTSTRAPPED)))
+REFERENCE = {"model": "gmm-3x2"}
+COMMAND = (
+    "python benchmarks/evidence table2 FOLDER --n2v-steps 20000 --pn2v-steps 20000 "
+    "--refinement-steps 10000 --refined-data-sets w2s bright "
+    "--refined-folds 0 1 2 3 --repeats 5"
+)
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add data sets and steps."""
+    add_study_options(parser, ("w2s", "bright", "lanl_emccd"), tuple(KINDS))
+
+
+def run(options: argparse.Namespace) -> None:
+    """Do what is not done yet."""
+    STUDY.run(options)
+
+
+def report(out: Path) -> None:
+    """Write page and picture from the CSV file."""
+    rows = rows_of(out, NAME)
+    if not rows:
+        return
+    labels = data_set_labels(rows)
+    parts = []
+    for name, label in labels.items():
+        parts.append(f"## {label}")
+        for source in (CALIBRATED, BOOTSTRAPPED):
+            mine = [r for r in rows if (r["data set"], r["source"]) == (name, source)]
+            if mine:
+                parts += [f"### Noise model {source}", _table(mine), _findings(mine)]
+    write_page(
+        out / f"{NAME}.md",
+        "Which noise model: Gaussians, coefficients, histograms, cameras",
+        HOW,
+        steps_sentence(rows),
+        f"At the full setting: `{COMMAND}`",
+        f"![Held-out likelihood of each noise model]({NAME}.png)",
+        *parts,
+    )
+    _draw(rows, labels, out / f"{NAME}.png")
+
+
+def _table(rows: Sequence[Row]) -> str:
+    columns = {"nll": "held-out NLL", "difference": "NLL, difference to 3 x 2"}
+    for way, words in (
+        (POSTERIOR, "PSNR, posterior mean (dB)"),
+        (REFINED, "PSNR, refined (dB)"),
+    ):
+        if has_psnr(rows, way):
+            columns[way] = words
+
+    def cell(model: str, column: str) -> str:
+        if column == "nll":
+            return likelihood_cell(rows, model=model)
+        if column == "difference":
+            return _difference(rows, model)
+        return psnr_cell(rows, column, REFERENCE, model=model)
+
+    names = [name for name in KINDS if any(r["model"] == name for r in rows)]
+    return cross_table(
+        [(name, label_of(name)) for name in names],
+        list(columns.items()),
+        cell,
+        "noise model",
+    )
+
+
+def _difference(rows: Sequence[Row], model: str) -> str:
+    if model == REFERENCE["model"]:
+        return "0"
+    at = {"way": POSTERIOR}
+    return shown(
+        paired(rows, "nll", {**at, "model": model}, {**at, **REFERENCE}), 4, signed=True
+    )
+
+
+def _findings(rows: Sequence[Row]) -> str:
+    """Say what more Gaussians do, and name the best."""
+    at = {"way": POSTERIOR}
+    gain = paired(rows, "nll", {**at, "model": "gmm-1x2"}, {**at, **REFERENCE})
+    means = {
+        name: mean.mean
+        for name in KINDS
+        if (mean := mean_of(rows, "nll", model=name, **at)) is not None
+    }
+    if gain is None or not means:
+        return ""
+    best = min(means, key=lambda name: means[name])
+    word = "better" if gain.mean > 0 else "worse"
+    likely = (
+        f"With two coefficients, 3 Gaussians predict new pixels "
+        f"{abs(gain.mean):.4f} ± {gain.error:.4f} nats per pixel {word} than 1. "
+        f"Best of all: {label_of(best)}."
+    )
+    spread = paired(rows, "psnr", {**at, "model": "gmm-1x2"}, {**at, **REFERENCE})
+    if spread is None:
+        return likely
+    return (
+        f"{likely} PSNR of the posterior mean with 1 Gaussian minus that with 3: "
+        f"{spread.shown(3, signed=True)} dB."
+    )
+
+
+def _draw(rows: Sequence[Row], labels: dict[str, str], path: Path) -> None:
+    """Draw how far each noise model is from the best, a panel for each source."""
+    places = [
+        (name, source)
+        for name in labels
+        for source in (CALIBRATED, BOOTSTRAPPED)
+        if any((r["data set"], r["source"]) == (name, source) for r in rows)
+    ]
+    figure = figure_of(12.0, 3.4 * -(-len(places) // 2))
+    panels = figure.subplots(-(-len(places) // 2), 2, squeeze=False).ravel()
+    for axes, (name, source) in zip(panels, places, strict=False):
+        mine = [r for r in rows if (r["data set"], r["source"]) == (name, source)]
+        _draw_panel(axes, mine, f"{labels[name]}, {source}")
+    for axes in panels[len(places) :]:
+        axes.set_axis_off()
+    save(figure, path)
+
+
+def _draw_panel(axes: Axes, rows: Sequence[Row], title: str) -> None:
+    at = {"way": POSTERIOR}
+    means = {
+        name: mean.mean
+        for name in KINDS
+        if (mean := mean_of(rows, "nll", model=name, **at)) is not None
+    }
+    best = min(means.values())
+    names = list(means)
+    excess = [means[name] - best for name in names]
+    # one model that calls pixels impossible would squeeze all others into a line
+    finite = [
+        value
+        for name, value in zip(names, excess, strict=True)
+        if (mean_of(rows, "impossible", model=name, **at) or _NONE).mean == 0
+    ]
+    top = 1.25 * max([*finite, 1e-3])
+    for place, (name, value) in enumerate(zip(names, excess, strict=True)):
+        axes.barh(place, min(value, top), color=style_of(name)["color"], height=0.65)
+        words = f"{value:.4f}"
+        impossible = mean_of(rows, "impossible", model=name, **at)
+        if impossible is not None and impossible.mean > 0:
+            words += f" ({percent(impossible.mean)} of the pixels impossible)"
+        if value > top:
+            words += ", bar cut off"
+        inside = value > 0.55 * top
+        axes.annotate(
+            words,
+            (min(value, top), place),
+            xytext=(-4 if inside else 4, 0),
+            textcoords="offset points",
+            ha="right" if inside else "left",
+            va="center",
+            fontsize=8,
+            color="#ffffff" if inside else "#1a1a1a",
+        )
+    axes.set_yticks(range(len(names)), [label_of(name) for name in names])
+    axes.invert_yaxis()
+    axes.set_xlim(0, 1.1 * top)
+    axes.set_title(title)
+    axes.set_xlabel("nats per pixel worse than the best (left is better)")
+    finish(axes)
+    axes.grid(visible=False)
+
+
+class _Nothing:
+    mean = 0.0
+
+
+_NONE = _Nothing()
