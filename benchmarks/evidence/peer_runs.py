@@ -4,18 +4,13 @@ from __future__ import annotations
 
 import csv
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from evidence.data_sets import load
 from evidence.scoring import scores_of
 from peers.runner import Peer, PeerCurve, PeerOptions, run_peer
-
-STEPS_BETWEEN_SCORES = 10
-CURVE_FRAMES = 8
-"""Frames that a curve is scored on, spread over the data set; the end scores all."""
 
 
 def run(
@@ -28,6 +23,8 @@ def run(
     seconds: float | None = None,
     steps: int | None = None,
     more: dict[str, Any] | None = None,
+    frames: list[int] | None = None,
+    every: int = 40,
 ) -> dict[str, Any]:
     """Train a peer on all noisy images of a data set and score it.
 
@@ -35,39 +32,53 @@ def run(
     ----------
     peer, python, code : which peer, the Python of its environment, its code
     seconds, steps : the budget, one of them
-    more : options of the peer's driver
+    more : options of the peer's driver; patches are no larger than the frames
+    frames : that are predicted and scored; all by default
+    every : steps between two scores of the curve
 
     Returns
     -------
-    As `evidence.runs.score`, and `curve`: stage, step, CPU seconds and PSNR on
-    `CURVE_FRAMES` frames while it trained.
+    As `evidence.runs.score`, and `curve`: stage, step, CPU seconds and PSNR while it
+    trained.
     """
     source = load(Path(data), data_set)
     task = source.tasks("unsupervised")[0]
-    some = np.linspace(0, len(task.scored) - 1, min(CURVE_FRAMES, len(task.scored)))
+    chosen = frames or list(range(len(task.scored)))
+    more = dict(more or {})
+    if "patch" in more:
+        more["patch"] = min(more["patch"], *task.training.shape[1:])
     with tempfile.TemporaryDirectory() as folder:
         curve = PeerCurve(
             file=Path(folder) / "curve.csv",
             truth=task.truth,
-            every=STEPS_BETWEEN_SCORES,
-            frames=sorted({int(i) for i in some}),
+            every=every,
+            frames=chosen,
         )
         result = run_peer(
             Peer(peer, Path(python), code=Path(code) if code else None),
             task.training,
             options=PeerOptions(
-                seconds=seconds, steps=steps, seed=repeat, more=more or {}
+                seconds=seconds,
+                steps=steps,
+                seed=repeat,
+                predicted_frames=chosen,
+                more=more,
             ),
             curve=curve,
         )
         points = _points(curve.file)
-    estimates = list(result.best)
-    megapixels = sum(image.size for image in task.scored) / 1e6
-    scores = scores_of(estimates, task, source.data_range)
+    part = replace(
+        task,
+        scored=task.scored[chosen],
+        truth=task.truth[chosen],
+        images=tuple(task.images[i] for i in chosen),
+    )
+    megapixels = sum(image.size for image in part.scored) / 1e6
+    scores = scores_of(list(result.best[chosen]), part, source.data_range)
     return {
         "images": [
             {"image": number, **found}
-            for number, found in zip(task.images, scores, strict=True)
+            for number, found in zip(part.images, scores, strict=True)
         ],
         "costs": {
             "train CPU s": result.cpu_seconds_training,

@@ -53,8 +53,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar=("NAME PYTHON", "CODE"),
-        help="ppn2v or careamics, the Python of its environment, and the folder of "
-        "its code where it is not installed there; may be repeated",
+        help="ppn2v, careamics or noise2vst, the Python of its environment, the folder "
+        "of its code where it is not installed there, and the weights of the last; may "
+        "be repeated",
     )
     parser.add_argument("--n-filters", type=int, default=16, help="of all networks")
     parser.add_argument(
@@ -87,7 +88,7 @@ def run(options: argparse.Namespace) -> None:
             if isinstance(result, RunFailed):
                 print(result, file=sys.stderr, flush=True)
                 continue
-            ledger.add(_rows(missing[str(job)][0], result))
+            ledger.add(_rows(missing[str(job)][0], result, scored_images(source)))
             print(f"{job}: {ledger.rows[-1]['psnr']} dB", flush=True)
 
 
@@ -158,10 +159,15 @@ def _peers_by_time(
     found = []
     for name, python, *code in options.peer:
         for system, more in PEER_SYSTEMS.get(name, {}).items():
+            own = {
+                "ppn2v": {**PEER_BATCH, "filters": options.n_filters},
+                "careamics": {"filters": options.n_filters},
+                "noise2vst": {"weights": code[-1]},
+            }[name]
             arguments = {
                 **_peer(name, python, code, source, repeat, options),
                 "seconds": seconds,
-                "more": {**more, "filters": options.n_filters},
+                "more": {**more, **own},
             }
             key = _key(source, system, "time", seconds, repeat)
             found.append((key, Job("peer", arguments)))
@@ -171,11 +177,13 @@ def _peers_by_time(
 PEER_SYSTEMS: dict[str, dict[str, dict[str, Any]]] = {
     "ppn2v": {
         "PPN2V code: Noise2Void": {"method": "n2v"},
-        "PPN2V code: PN2V, GMM, bootstrapped": {"method": "pn2v", "samples": 50},
+        "PPN2V code: PN2V, GMM, bootstrapped": {"method": "pn2v", "samples": 64},
     },
-    "careamics": {"CAREamics: Noise2Void": {}},
+    "careamics": {"CAREamics: Noise2Void": {"patch": 64}},
+    "noise2vst": {"Noise2VST with FFDNet, pre-trained on clean photographs": {}},
 }
 """Peer -> system -> options of its driver; 800 samples would make one step a minute."""
+PEER_BATCH = {"patch": 100, "batch": 20}
 
 
 def _peer(
@@ -193,6 +201,7 @@ def _peer(
         "python": python,
         "code": code[0] if code else None,
         "repeat": repeat,
+        "frames": list(scored_images(source)),
     }
 
 
@@ -222,13 +231,14 @@ def _runs_by_steps(
     for method, label, steps, ours in plans:
         if not steps:
             continue
-        more = {"method": method, "filters": options.n_filters}
+        more = {"method": method, "filters": options.n_filters, **PEER_BATCH}
         if method == "pn2v":
             more |= {"samples": options.equal_samples, "n2v-steps": steps}
         peer = _peer(name="ppn2v", python=python, code=code, source=source,
                      repeat=repeat, options=options)  # fmt: skip
         key = _key(source, f"PPN2V code: {label}", "steps", steps, repeat)
-        found.append((key, Job("peer", {**peer, "steps": steps, "more": more})))
+        peer |= {"steps": steps, "more": more, "every": max(10, steps // 8)}
+        found.append((key, Job("peer", peer)))
         total = steps if method == "n2v" else 2 * steps
         for name in ours:
             arguments = {
@@ -245,9 +255,18 @@ def _runs_by_steps(
     return found
 
 
-def _rows(key: dict[str, Any], result: dict[str, Any]) -> list[Row]:
-    """One row for each point: a run of ours is one, a peer's curve several."""
-    mean = Mean.of([image["psnr"] for image in result["images"]]).mean
+def scored_images(source: DataSet) -> tuple[int, ...]:
+    """Return the images that all systems are scored on: those CARE has not seen."""
+    family = "supervised" if "supervised" in source.tasks_of else "unsupervised"
+    return source.tasks(family)[0].images
+
+
+def _rows(
+    key: dict[str, Any], result: dict[str, Any], images: Sequence[int]
+) -> list[Row]:
+    """Make a row for each point: a run of ours is one, a peer's curve several."""
+    scores = [image["psnr"] for image in result["images"] if image["image"] in images]
+    mean = Mean.of(scores).mean
     costs = result["costs"]
     last = {
         "stage": "end",
@@ -292,13 +311,12 @@ def report(out: Path) -> None:
 
 
 INTRODUCTION = """\
-PSNR on all images of a data set, with the range of each truth as its peak. Seconds are
+PSNR with the range of each truth as its peak, on the images that CARE was not trained
+with: a quarter or half of the data set. The others train on all noisy images. Seconds are
 CPU seconds of one thread for everything before denoising: for bootstrapped methods also
-the Noise2Void and the noise model. All networks have the same width. Each point of ours
-is a run with that budget; a peer's curve is scored within one run, at no cost to it.
-
-CARE is trained with the truth of other images than those it is scored on, here of one
-fold, so that its PSNR is that of a quarter of the images."""
+the Noise2Void and the noise model. All networks have the same width, but for Noise2VST's.
+Each point of ours is a run with that budget; a peer's curve is scored within one run, at
+no cost to it."""
 
 
 def label_of(system: str) -> str:
