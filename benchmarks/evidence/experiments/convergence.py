@@ -312,11 +312,11 @@ def report(out: Path) -> None:
 
 INTRODUCTION = """\
 PSNR with the range of each truth as its peak, on the images that CARE was not trained
-with: a quarter or half of the data set. The others train on all noisy images. Seconds are
-CPU seconds of one thread for everything before denoising: for bootstrapped methods also
-the Noise2Void and the noise model. All networks have the same width, but for Noise2VST's.
-Each point of ours is a run with that budget; a peer's curve is scored within one run, at
-no cost to it."""
+with: a quarter or half of the data set. The others train on all noisy images. Seconds
+are CPU seconds of one thread for everything before denoising: for bootstrapped methods
+also the Noise2Void and the noise model. All networks have the same width, but for that
+of Noise2VST. Each point of ours is a run with that budget; a peer's curve is scored
+within one run, at no cost to it."""
 
 
 def label_of(system: str) -> str:
