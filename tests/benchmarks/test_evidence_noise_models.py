@@ -244,6 +244,22 @@ def test_what_is_done_is_not_done_again(folder: Path, monkeypatch: pytest.Monkey
     assert (folder / "out" / "table3.csv").read_bytes() == before
 
 
+def test_the_whole_calibration_is_run_once_for_all_experiments(folder: Path):
+    def whole(name: str) -> list[dict]:
+        rows = read_rows(folder / "out" / f"{name}.csv")
+        whole = {"coverage": 1, "share": 1, "source": "calibrated", "fold": 0}
+        return [
+            row
+            for row in rows
+            if row["way"] == runs.POSTERIOR
+            and all(row[key] == value for key, value in whole.items())
+        ]
+
+    assert len(whole("table2")) == len(MODELS)
+    # the seconds of a run are never the same twice
+    assert whole("table2") == whole("table3") == whole("fig3b")
+
+
 def test_a_calibration_cut_short_is_told_by_its_share_outside(folder: Path):
     rows = read_rows(folder / "out" / "table3.csv")
     outside = {row["coverage"]: row["outside"] for row in rows}

@@ -121,11 +121,7 @@ def _findings(rows: Sequence[Row]) -> str:
     """Say what more Gaussians do, and name the best."""
     at = {"way": POSTERIOR}
     gain = paired(rows, "nll", {**at, "model": "gmm-1x2"}, {**at, **REFERENCE})
-    means = {
-        name: mean.mean
-        for name in KINDS
-        if (mean := mean_of(rows, "nll", model=name, **at)) is not None
-    }
+    means = _means(rows, "nll")
     if gain is None or not means:
         return ""
     best = min(means, key=lambda name: means[name])
@@ -163,42 +159,22 @@ def _draw(rows: Sequence[Row], labels: dict[str, str], path: Path) -> None:
 
 
 def _draw_panel(axes: Axes, rows: Sequence[Row], title: str) -> None:
-    at = {"way": POSTERIOR}
-    means = {
-        name: mean.mean
-        for name in KINDS
-        if (mean := mean_of(rows, "nll", model=name, **at)) is not None
-    }
+    means = _means(rows, "nll")
+    impossible = _means(rows, "impossible")
     best = min(means.values())
-    names = list(means)
-    excess = [means[name] - best for name in names]
     # one model that calls pixels impossible would squeeze all others into a line
-    finite = [
-        value
-        for name, value in zip(names, excess, strict=True)
-        if (mean_of(rows, "impossible", model=name, **at) or _NONE).mean == 0
-    ]
-    top = 1.25 * max([*finite, 1e-3])
-    for place, (name, value) in enumerate(zip(names, excess, strict=True)):
-        axes.barh(place, min(value, top), color=style_of(name)["color"], height=0.65)
-        words = f"{value:.4f}"
-        impossible = mean_of(rows, "impossible", model=name, **at)
-        if impossible is not None and impossible.mean > 0:
-            words += f" ({percent(impossible.mean)} of the pixels impossible)"
-        if value > top:
+    possible = [nll - best for name, nll in means.items() if impossible[name] == 0]
+    top = 1.25 * max([*possible, 1e-3])
+    for place, (name, nll) in enumerate(means.items()):
+        excess = nll - best
+        axes.barh(place, min(excess, top), color=style_of(name)["color"], height=0.65)
+        words = f"{excess:.4f}"
+        if impossible[name] > 0:
+            words += f" ({percent(impossible[name])} of the pixels impossible)"
+        if excess > top:
             words += ", bar cut off"
-        inside = value > 0.55 * top
-        axes.annotate(
-            words,
-            (min(value, top), place),
-            xytext=(-4 if inside else 4, 0),
-            textcoords="offset points",
-            ha="right" if inside else "left",
-            va="center",
-            fontsize=8,
-            color="#ffffff" if inside else "#1a1a1a",
-        )
-    axes.set_yticks(range(len(names)), [label_of(name) for name in names])
+        _name_bar(axes, place, words, min(excess, top), is_inside=excess > 0.55 * top)
+    axes.set_yticks(range(len(means)), [label_of(name) for name in means])
     axes.invert_yaxis()
     axes.set_xlim(0, 1.1 * top)
     axes.set_title(title)
@@ -207,8 +183,23 @@ def _draw_panel(axes: Axes, rows: Sequence[Row], title: str) -> None:
     axes.grid(visible=False)
 
 
-class _Nothing:
-    mean = 0.0
+def _means(rows: Sequence[Row], column: str) -> dict[str, float]:
+    """Mean over folds for each noise model that was run."""
+    found = {name: mean_of(rows, column, model=name, way=POSTERIOR) for name in KINDS}
+    return {name: mean.mean for name, mean in found.items() if mean is not None}
 
 
-_NONE = _Nothing()
+def _name_bar(
+    axes: Axes, place: int, words: str, end: float, *, is_inside: bool
+) -> None:
+    """Write beside the end of a bar, or inside where there is no room."""
+    axes.annotate(
+        words,
+        (end, place),
+        xytext=(-4 if is_inside else 4, 0),
+        textcoords="offset points",
+        ha="right" if is_inside else "left",
+        va="center",
+        fontsize=8,
+        color="#ffffff" if is_inside else "#1a1a1a",
+    )

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from evidence.ledger import Row
     from evidence.tables import Mean
 
-MODELS = ("histogram-published", "histogram-ours", "gmm-1x2", "gmm-3x2")
+MODELS = ("histogram-published", "histogram-ours", "gmm-1x2", "gmm-3x2", "camera")
 REFERENCE = "gmm-3x2"
 BEST_SHOWN = 3e-4  # nats above the best, the lower end of the picture
 
@@ -55,7 +55,11 @@ class Levels:
 def tables(rows: Sequence[Row], data_set: str, levels: Levels) -> str:
     """Likelihoods and PSNR of one data set, a row for each level."""
     mine = [row for row in rows if row["data set"] == data_set]
-    models = [(name, label_of(name)) for name in MODELS]
+    models = [
+        (name, label_of(name))
+        for name in MODELS
+        if any(row["model"] == name for row in mine)
+    ]
     places = [
         (str(level), _level_label(mine, levels, level)) for level in levels.of(mine)
     ]
@@ -113,7 +117,7 @@ def _level_label(rows: Sequence[Row], levels: Levels, level: float) -> str:
     return words
 
 
-RIVALS = ("histogram-published", "histogram-ours", "gmm-1x2")
+RIVALS = ("histogram-published", "histogram-ours", "gmm-1x2", "camera")
 CERTAIN = 2  # standard errors that a difference has to exceed
 
 
@@ -156,7 +160,7 @@ def gains_table(rows: Sequence[Row], data_set: str, levels: Levels) -> str:
         (f"{column} {rival}", f"{label_of(rival)}, {unit}")
         for rival in RIVALS
         for column, unit in (("nll", "nats"), ("psnr", "dB"))
-        if any(row.get(column, "") != "" for row in mine)
+        if any(row["model"] == rival and row.get(column, "") != "" for row in mine)
     ]
 
     def cell(level: str, place: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 from typing import TYPE_CHECKING, Any
 
-from evidence.noise_models.study import POSTERIOR, REFINED, by_fold
+from evidence.noise_models.study import POSTERIOR, by_fold
 from evidence.tables import Mean
 
 if TYPE_CHECKING:
@@ -86,6 +86,3 @@ def _failed(rows: Sequence[Row], **named: Any) -> bool:
 def percent(share: float) -> str:
     """Write a share, two digits that count."""
     return f"{100 * share:.2g} %"
-
-
-WAYS = {POSTERIOR: "posterior mean", REFINED: "refined"}

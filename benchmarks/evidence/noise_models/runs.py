@@ -29,6 +29,7 @@ from evidence.noise_models.priors import (
     score_posterior_mean,
     score_refined,
 )
+from evidence.noise_models.study import BOOTSTRAPPED, CALIBRATED, POSTERIOR
 from evidence.noise_models.views import View
 from napari_ppn2v.core.noise_models.fitting import fit_noise_model
 from napari_ppn2v.errors import PPN2VError
@@ -44,10 +45,7 @@ if TYPE_CHECKING:
     Fits = list[tuple[str, FittedNoiseModel | PPN2VError]]
 
 Result = dict[str, Any]
-CALIBRATED, BOOTSTRAPPED = "calibrated", "bootstrapped"
 BOOTSTRAP_TRIM_PERCENT = 0.5
-POSTERIOR, REFINED = "posterior mean", "refined"
-"""Ways in which the PSNR of a noise model is found."""
 
 
 @dataclass(frozen=True)

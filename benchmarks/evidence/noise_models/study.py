@@ -23,7 +23,10 @@ KEYS = ("data set", "source", "coverage", "share", "model", "fold", "way", "repe
 N_FOLDS = 4
 CALIBRATED, BOOTSTRAPPED = "calibrated", "bootstrapped"
 POSTERIOR, REFINED = "posterior mean", "refined"
+"""Ways in which the PSNR of a noise model is found."""
 FOLDER = "noise-models"
+SHARING = ("table2", "table3", "fig3b")
+"""Experiments that have runs in common: the whole calibration is in all of them."""
 
 
 def add_shared_options(
@@ -75,11 +78,20 @@ class Study:
     def run(self, options: argparse.Namespace) -> None:
         """Do what is not done yet."""
         ledger = Ledger(options.out / f"{self.name}.csv", KEYS)
+        known = [
+            row for name in SHARING for row in read_rows(options.out / f"{name}.csv")
+        ]
         for repeat in range(options.repeats):
             make_priors(options, repeat)
             jobs = []
             for data_set in options.data_sets:
-                jobs += self._jobs(data_set, repeat, options, ledger)
+                wanted = self._jobs(data_set, repeat, options)
+                adopt(ledger, known, [key for job in wanted for key in _keys(job)])
+                jobs += [
+                    job
+                    for job in wanted
+                    if not all(ledger.has(**key) for key in _keys(job))
+                ]
             for job, result in run_all([[job] for job in jobs], options.workers):
                 if isinstance(result, RunFailed):
                     print(result, file=sys.stderr, flush=True)
@@ -87,13 +99,9 @@ class Study:
                 self._keep(job, result, ledger)
 
     def _jobs(
-        self,
-        data_set: str,
-        repeat: int,
-        options: argparse.Namespace,
-        ledger: Ledger,
+        self, data_set: str, repeat: int, options: argparse.Namespace
     ) -> list[Job]:
-        """One job for each cut and way that lacks any of its rows."""
+        """One job for each cut and way."""
         ways = [(POSTERIOR, options.folds, options.models)]
         if data_set in options.refined_data_sets:
             # plain histograms belong to the published PN2V, which refines nothing
@@ -104,10 +112,7 @@ class Study:
             if data_set == LANL and cut["source"] == BOOTSTRAPPED:
                 continue
             for way, folds, models in ways:
-                job = _job(data_set, cut, way, folds, models, repeat, options)
-                keys = _keys(job)
-                if not all(ledger.has(**key) for key in keys):
-                    jobs.append(job)
+                jobs.append(_job(data_set, cut, way, folds, models, repeat, options))
         return jobs
 
     def _keep(self, job: Job, result: dict[str, Any], ledger: Ledger) -> None:
@@ -120,6 +125,21 @@ class Study:
         told = job.arguments
         print(f"{self.name}: {told['data_set']}, {told['cut']}, {told['way']}: "
               f"{len(new)} rows", flush=True)  # fmt: skip
+
+
+def adopt(
+    ledger: Ledger, known: Sequence[Row], wanted: Sequence[dict[str, Any]]
+) -> None:
+    """Take over rows of other experiments that are the same run."""
+    by_key = {tuple(row[key] for key in KEYS): row for row in known}
+    found = [
+        by_key[key]
+        for named in wanted
+        if (key := tuple(named[name] for name in KEYS)) in by_key
+        and not ledger.has(**named)
+    ]
+    if found:
+        ledger.add(found)
 
 
 def _job(
