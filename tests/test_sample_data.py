@@ -145,9 +145,9 @@ def test_the_calibration_covers_the_signal_of_the_simulated_stack():
 
 
 def test_the_simulated_stack_is_the_same_each_time_and_quick():
-    start = time.perf_counter()
+    start = time.thread_time()
     first = sample_data.simulated_emccd()
-    assert time.perf_counter() - start < 5  # 0.7 s on an idle processor
+    assert time.thread_time() - start < 5  # 0.7 s is usual
     for one, other in zip(first, sample_data.simulated_emccd(), strict=True):
         np.testing.assert_array_equal(one[0], other[0])
 

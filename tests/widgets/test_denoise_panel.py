@@ -100,7 +100,7 @@ def test_one_button_gives_a_denoised_layer_in_the_place_of_its_source(dock, qtbo
         panel.image.understood.text()
     )
     press(panel.start)
-    qtbot.waitUntil(lambda: panel.denoising.preview.layer is not None)
+    qtbot.waitUntil(lambda: panel.denoising.preview.layer is not None, timeout=SECONDS)
     assert panel.start.reason() != ""
     qtbot.waitUntil(is_over(panel), timeout=SECONDS)
     assert panel.session.state.status is Status.FINISHED
