@@ -44,6 +44,7 @@ LABELS = {
     "n2v-ours": "Noise2Void, ours",
     "n2v-published, blind": "Noise2Void, published, blind",
     "n2v-ours, blind": "Noise2Void, ours, blind",
+    "gmm-bootstrapped-published": "PN2V, published",
     OURS: "PN2V, ours",
 }
 
@@ -66,7 +67,9 @@ def write_report(out: Path) -> None:
 INTRODUCTION = (
     "Krull et al. 2019, section 4.4: a network that predicts a pixel from its "
     "surroundings loses what they do not tell (single bright pixels, fine grain), and "
-    "keeps noise that they do tell (patterns, noise shared by neighbours)."
+    "keeps noise that they do tell (patterns, noise shared by neighbours). PN2V, ours, "
+    "is refined on images that a Noise2Void has made: what is lost there it never "
+    "sees, and what stayed there it takes for structure. So it is measured too."
 )
 
 
@@ -80,8 +83,10 @@ def values(rows: Sequence[Row], case: str, measure: str) -> dict[str, Mean]:
 
 
 def _steps(rows: Sequence[Row], case: str) -> str:
+    """Say how long the networks of a case were trained."""
     steps = {row["steps"] for row in rows if row["case"] == case and row["steps"]}
-    return ", ".join(str(n) for n in sorted(steps))
+    shown = ", ".join(str(n) for n in sorted(steps))
+    return f"trained for {shown} steps" if steps else "not trained yet"
 
 
 def _table(rows: Sequence[Row], case: str, measures: dict[str, tuple[str, str]]) -> str:
@@ -171,8 +176,8 @@ def _report_puncta(rows: Sequence[Row], out: Path) -> list[str]:
         "## Single bright pixels (simulated)\n\n"
         "One pixel in 256 is brighter than its surroundings by 2, 4, 8 or 16 standard "
         "deviations of white Gaussian noise; the table says how much of that light the "
-        "result still shows. 16 training frames of 128², "
-        f"{_steps(rows, PUNCTA)} steps; scored on 8 other frames. *Blind*: the network "
+        "result still shows. 16 training frames of 128², scored on 8 other frames; "
+        f"networks {_steps(rows, PUNCTA)}. *Blind*: the network "
         "does not see the pixel that it predicts, as in training; in one pass it "
         "does.\n\n" + _table(rows, PUNCTA, measures),
         f"![]({NAME}-puncta-lines.png)",
@@ -204,7 +209,7 @@ def _report_pattern(rows: Sequence[Row], out: Path) -> list[str]:
         f"{SQUARE} x {SQUARE} pixels that goes up and down by {AMPLITUDE:g} grey "
         "values, begun elsewhere in each image. CARE was taught with clean images that "
         "the pattern is no signal; methods that see noisy images alone cannot know "
-        f"it. {_steps(rows, PATTERN)} steps.\n\n" + _table(rows, PATTERN, measures)
+        f"it. Networks {_steps(rows, PATTERN)}.\n\n" + _table(rows, PATTERN, measures)
     ]
     crops = read_crops(out / f"{NAME}-{PATTERN}.npz")
     if not crops:
@@ -243,7 +248,7 @@ def _report_frames(rows: Sequence[Row], out: Path) -> list[str]:
         "control is the same recording with the grey values of each pixel shuffled "
         "among the frames: the same scene and the same noise in each pixel, but "
         "independent of its neighbours (what truly changed from frame to frame "
-        f"becomes noise there too). {_steps(rows, REAL)} steps."
+        f"becomes noise there too). Networks {_steps(rows, REAL)}."
     ]
     for case, text in FRAME_ROWS.items():
         if values(rows, case, "fluctuation left"):
@@ -307,7 +312,21 @@ def _report_notices(rows: Sequence[Row]) -> list[str]:
         return []
     return [
         "## What the program said about these data\n\n"
-        "All messages of the trainings above, word by word. A message that names "
-        "structured noise or single bright pixels would stand here; where there is "
-        "none, the program did not notice.\n\n" + "\n".join(lines)
+        f"{_verdict(rows)} All messages of these trainings, word by word:\n\n"
+        + "\n".join(lines)
     ]
+
+
+WARNING_WORDS = ("structured", "neighbour", "pattern", "single pixel", "bright pixel")
+
+
+def _verdict(rows: Sequence[Row]) -> str:
+    """Say whether any message warned, going by its words."""
+    said = {str(row["notices"]).lower() for row in rows}
+    if any(word in notices for notices in said for word in WARNING_WORDS):
+        return "Some of these data were warned about."
+    return (
+        "**Nothing warned** of structured noise or of single bright pixels: this "
+        "version has no check of the data for either. The error that it expects "
+        "takes the noise model and its own result for true, so it cannot tell."
+    )

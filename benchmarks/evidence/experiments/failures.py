@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 METHODS = (RECORDED, CARE, N2V[1], OURS)
+ON_REQUEST = (N2V[0], "gmm-bootstrapped-published")
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -28,7 +29,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--cases", nargs="+", choices=list(SCENES), default=list(SCENES)
     )
     parser.add_argument(
-        "--methods", nargs="+", choices=[*METHODS, N2V[0]], default=list(METHODS)
+        "--methods", nargs="+", choices=[*METHODS, *ON_REQUEST], default=list(METHODS)
     )
     parser.add_argument("--steps", type=int, default=800, help="of each training")
     parser.add_argument("--filters", type=int, default=16, help="of the U-Net")

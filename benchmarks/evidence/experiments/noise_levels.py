@@ -170,15 +170,12 @@ def _introduction(rows: Sequence[Row], scored: int) -> str:
 
 def _table(found: dict[str, dict[float, Mean]]) -> str:
     sigmas = sorted({sigma for means in found.values() for sigma in means})
-    return markdown_table(
-        [
-            {
-                "PSNR (dB)": LABELS[name],
-                **{f"σ = {sigma:g}": _cell(name, means.get(sigma)) for sigma in sigmas},
-            }
-            for name, means in found.items()
-        ]
-    )
+    rows = []
+    for name, words in LABELS.items():
+        means = found.get(name, {})
+        cells = {f"σ = {sigma:g}": _cell(name, means.get(sigma)) for sigma in sigmas}
+        rows.append({"PSNR (dB)": words, **cells})
+    return markdown_table(rows)
 
 
 def _cell(name: str, mean: Mean | None) -> str:
