@@ -162,7 +162,7 @@ def _peers_by_time(
             own = {
                 "ppn2v": {**PEER_BATCH, "filters": options.n_filters},
                 "careamics": {"filters": options.n_filters},
-                "noise2vst": {"weights": code[-1]},
+                "noise2vst": {"weights": code[-1] if code else ""},
             }[name]
             arguments = {
                 **_peer(name, python, code, source, repeat, options),
