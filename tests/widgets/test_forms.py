@@ -44,15 +44,21 @@ def values_of(hint: Any, meta: Any) -> st.SearchStrategy:
         return st.integers(low or 0, high or 2**31 - 1)
     if hint is float:
         at_least, at_most = (-1e9 if low is None else low), high or 1e9
-        # subnormal numbers have no meaning as settings
-        return st.floats(at_least, at_most, allow_subnormal=False)
+        return numbers(at_least, at_most)
     if hint is str:
         return st.text(st.characters(categories=["L", "N"]), max_size=20)
     if hint == tuple[float, float]:
-        return st.tuples(*[st.floats(-1e9, 1e9, allow_subnormal=False)] * 2)
+        return st.tuples(numbers(-1e9, 1e9), numbers(-1e9, 1e9))
     inner, nothing = hint.__args__
     assert nothing is type(None)
     return st.none() | values_of(inner, meta)
+
+
+def numbers(low: float, high: float) -> st.SearchStrategy[float]:
+    # the smallest numbers have no meaning as settings, and Qt reads some of them as 0
+    return st.floats(low, high, allow_subnormal=False).filter(
+        lambda value: value == 0 or abs(value) > 1e-300
+    )
 
 
 @st.composite
