@@ -1,4 +1,4 @@
-"""Line plots of PSNR against seconds and steps, one colour for each system."""
+"""Plots of PSNR: against seconds and steps, and of all methods on a data set."""
 
 from __future__ import annotations
 
@@ -53,6 +53,37 @@ def draw_curves(path: Path, rows: Sequence[Row], title: str) -> None:
         for label in labels:
             _line(axes, [r for r in shown if r["label"] == label], x, colours[label])
         _finish(axes, kind, title, best)
+    figure.tight_layout()
+    save(figure, path)
+
+
+def draw_dots(
+    path: Path, panels: Sequence[tuple[str, dict[str, tuple[float, float]]]]
+) -> None:
+    """Draw the PSNR of all methods, a panel for each data set, best at the top.
+
+    Parameters
+    ----------
+    panels : title, and label -> (PSNR, its standard error or nan) in dB
+    """
+    tallest = max((len(found) for _, found in panels), default=0)
+    if not tallest:
+        return
+    columns = min(2, len(panels))
+    rows = -(-len(panels) // columns)
+    size = (7.2 * columns, (0.26 * tallest + 0.9) * rows)
+    figure = Figure(figsize=size, dpi=DOTS_PER_INCH)
+    for number, (title, found) in enumerate(panels, 1):
+        axes = figure.add_subplot(rows, columns, number)
+        ordered = sorted(found.items(), key=lambda item: item[1][0])
+        for place, (label, (mean, error)) in enumerate(ordered):
+            colour = COLOURS[1] if "ours" in label else COLOURS[0]
+            axes.errorbar(mean, place, xerr=error, fmt="o", ms=5, color=colour)
+        axes.set_yticks(range(len(ordered)), [label for label, _ in ordered])
+        axes.tick_params(axis="y", labelsize=8)
+        axes.set_xlabel("PSNR (dB)")
+        axes.set_title(title, fontsize=10)
+        axes.grid(axis="x", alpha=0.3)
     figure.tight_layout()
     save(figure, path)
 

@@ -6,6 +6,7 @@ import sys
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from evidence.curves import draw_dots
 from evidence.data_sets import DATA_SETS, NotPossible, load
 from evidence.jobs import Job, RunFailed, run_all, run_one
 from evidence.ledger import Ledger, read_rows
@@ -206,10 +207,13 @@ def report(out: Path) -> None:
     labels = {row["data set"]: row["label"] for row in read_rows(out / "table0.csv")}
     columns = [(name, labels.get(name, name)) for name in names]
     found = _Found(rows, described)
+    picture = f"{NAME}.png"
+    draw_dots(out / picture, _panels(found, columns))
     write_page(
         out / f"{NAME}.md",
         "All methods on all data sets",
         _introduction(rows),
+        f"![PSNR of all methods on each data set]({picture})",
         "## PSNR (dB)",
         _table(found, _with_papers(columns), "psnr", 2),
         "## SSIM",
@@ -280,6 +284,22 @@ def _method_rows() -> list[tuple[str, str]]:
         way = {PUBLISHED: ", as published", OURS: ", **ours**"}.get(method.way, "")
         shown.append((name, f"{method.label}{way}"))
     return shown
+
+
+def _panels(
+    found: _Found, columns: Sequence[tuple[str, str]]
+) -> list[tuple[str, dict[str, tuple[float, float]]]]:
+    """Collect what was run, without the noisy input, which lies far below."""
+    panels = []
+    for data_set, label in columns:
+        dots = {}
+        for method, shown in _method_rows():
+            means = found.means(method, data_set, "psnr")
+            if means and method != "noisy":
+                mean = Mean.of(list(means.values()))
+                dots[shown.replace("**", "")] = (mean.mean, mean.error)
+        panels.append((label, dots))
+    return [panel for panel in panels if panel[1]]
 
 
 def _with_papers(columns: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
