@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+from scipy.ndimage import gaussian_filter
 
 from napari_ppn2v.figures.common import add_title, new_figure, plain, style_named
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from numpy.typing import NDArray
 
-LEVELS = 2048
+LEVELS = 512
 """Grey levels over the range shown that a kept crop can tell apart."""
 
 COLOURS = ("#c2410c", "#2b6cb0", "#047857", "#7c3aed", "#a16207", "#64748b", "#be185d")
@@ -30,7 +31,7 @@ class Panel:
 
     Attributes
     ----------
-    image : (Y, X), or None for a place that says why it is empty
+    image : (Y, X), or None for a place where the caption says why it is empty
     title : above, caption: below
     limits : grey values shown as black and white
     arrow : row and column of what the reader should see, drawn as an arrow
@@ -70,15 +71,15 @@ def panels_figure(
 
 def _draw(axes: Axes, panel: Panel) -> None:
     axes.set_title(panel.title, fontsize=8.5)
-    axes.set_xlabel(panel.caption, fontsize=8)
     axes.set_xticks([])
     axes.set_yticks([])
     for spine in axes.spines.values():
         spine.set_visible(False)
     if panel.image is None:
         axes.set_aspect("equal")
-        axes.text(0.5, 0.5, "not run", ha="center", va="center", color="#64748b")
+        axes.text(0.5, 0.5, panel.caption, ha="center", va="center", color="#64748b")
         return
+    axes.set_xlabel(panel.caption, fontsize=8)
     low, high = panel.limits or display_limits(panel.image)
     axes.imshow(panel.image, cmap="gray", vmin=low, vmax=high, interpolation="nearest")
     if panel.arrow is not None:
@@ -141,7 +142,7 @@ def window(shape: Sequence[int], row: int, column: int, size: int) -> tuple:
 
 
 def busiest_window(image: NDArray, size: int) -> tuple:
-    """Rows and columns of the square with the most contrast of a clean image."""
+    """Rows and columns of the square with the most fine detail of a clean image."""
     side = min(size, *image.shape)
     rows, columns = (
         range(0, length - side + 1, max(1, side // 4)) for length in image.shape
@@ -151,11 +152,17 @@ def busiest_window(image: NDArray, size: int) -> tuple:
         for row in rows
         for column in columns
     ]
-    return max(places, key=lambda place: float(np.std(image[place])))
+    return max(places, key=lambda place: detail(image[place]))
+
+
+def detail(image: NDArray, sigma: float = 4.0) -> float:
+    """Contrast without what is wider than some pixels, such as the edge of a cell."""
+    values = np.asarray(image, float)
+    return float(np.std(values - gaussian_filter(values, sigma)))
 
 
 def coarsened(image: NDArray) -> NDArray[np.float32]:
-    """Round to a power of two below 1/2048 of the range shown, which packs well."""
+    """Round to a power of two below 1/512 of the range shown, which packs well."""
     low, high = display_limits(image)
     step = 2.0 ** np.floor(np.log2((high - low) / LEVELS))
     return (np.rint(np.asarray(image, float) / step) * step).astype(np.float32)

@@ -10,7 +10,7 @@ from evidence.filling import fill
 from evidence.jobs import Job
 from evidence.ledger import Ledger, Row, read_rows
 from evidence.methods import METHODS
-from evidence.photograph_runs import WINDOWS
+from evidence.photograph_runs import N_SEARCHED, WINDOWS
 from evidence.pictures import lines_figure
 from evidence.tables import NOT_RUN, Mean, write_page
 from napari_ppn2v.figures.common import save_figure
@@ -163,7 +163,8 @@ def _introduction(rows: Sequence[Row], scored: int) -> str:
         f"Gaussian noise added to photographs, not clipped; peak 255; mean over "
         f"{scored} of the 68 test images, evenly spread, whole. {trained}"
         "BM3D and non-local means know the standard deviation; h of non-local means "
-        "was found with the truth of two images. Noise2Void and PN2V see single noisy "
+        f"was found with the truth of {min(scored, N_SEARCHED)} images. Noise2Void and "
+        "PN2V see single noisy "
         "images, CARE clean targets."
     )
 

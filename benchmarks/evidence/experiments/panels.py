@@ -18,6 +18,7 @@ from evidence.methods import METHODS
 from evidence.pictures import (
     Panel,
     busiest_window,
+    detail,
     display_limits,
     keep_crops,
     panels_figure,
@@ -96,7 +97,7 @@ def run(options: argparse.Namespace) -> None:
 def cut_out(name: str, data: Path, estimates: Path, out: Path) -> None:
     """Keep the same part of one image from all estimates of a data set.
 
-    The image is the one of median noisy PSNR, the part the one of most contrast.
+    The image is the one of median noisy PSNR, the part the one of most detail.
     """
     if not list(estimates.glob(f"{name}-*.npz")):
         print(f"{name}: no pictures, as table1 has kept no estimates in {estimates}.")
@@ -151,7 +152,7 @@ def _shown_part(source: DataSet) -> tuple[Task, int, tuple]:
             for first, part in zip((rows[0], columns[0]), inner, strict=True)
         )
         places.append(place)
-    return task, index, max(places, key=lambda place: float(np.std(truth[place])))
+    return task, index, max(places, key=lambda place: detail(truth[place]))
 
 
 def _estimate(
@@ -233,7 +234,7 @@ def report(out: Path) -> None:
 
 INTRODUCTION = (
     "The same part of one image in the same grey values: of each data set the image of "
-    "median noise, and its part of most contrast. Below each the PSNR of the part "
+    "median noise, and its part of most detail. Below each the PSNR of the part "
     "shown, with the range of the whole truth as its peak. The networks are those of "
     "the first repeat of [table1](table1.md)."
 )
