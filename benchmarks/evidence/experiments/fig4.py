@@ -106,12 +106,13 @@ def report(out: Path) -> None:
         "bins), in the middle the mixture of 3 Gaussians with 2 coefficients. The "
         "darker, the more often is a value observed at a noise-free signal. "
         "White is below a millionth per ADU: never seen, as far as the model knows. "
-        "Dotted lines: signals that the pairs cover. On the right, cross-sections at "
-        "the signals marked by coloured lines, against the histogram of the whole "
-        "calibration near each signal (grey).",
+        "Dotted lines: between them lie the signals that were fitted to. On the right, "
+        "cross-sections at the signals marked by coloured lines, against the histogram "
+        "of the whole calibration near each signal (grey).",
         "How far each cross-section is from the whole calibration's histogram, as the "
         "share of the observations that would have to move (total variation; 0 is "
-        "perfect, 1 is no overlap):",
+        "perfect; 0.5 where a model gives nothing, 1 where it gives only what was not "
+        "measured):",
         _distances(rows, panels),
     )
     _draw(rows, panels, label, out / f"{NAME}.png")
@@ -182,7 +183,12 @@ def _draw(rows: Sequence[Row], panels: Sequence[str], label: str, path: Path) ->
         axes.tick_params(labelbottom=False)
     if images:
         bar = figure.colorbar(
-            images[0], ax=places[:, :2], location="bottom", fraction=0.03, aspect=60
+            images[0],
+            ax=places[:, :2],
+            location="bottom",
+            pad=0.01,
+            fraction=0.03,
+            aspect=60,
         )
         bar.set_label("density that the noise model gives (1/ADU)", fontsize=9.5)
     save(figure, path)

@@ -54,8 +54,8 @@ WHY = (
     "**What hangs on the shape.** The posterior mean needs the noise model only near "
     "what was observed, and hardly tells models apart whose variance is right. A "
     "refined network learns from observations that the noise model draws: a single "
-    "Gaussian draws none of the bright outliers of an EMCCD, and the network then takes "
-    "the real ones for signal."
+    "Gaussian draws none of the bright outliers of an EMCCD, and the network takes the "
+    "real ones for signal."
 )
 
 

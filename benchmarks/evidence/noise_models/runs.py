@@ -288,13 +288,15 @@ def pictures(
     for panel, fields in panels:
         cut = Cut(**fields)
         pairs = cut.pairs(source, chosen, common, seed=100 * repeat + fold)
-        low, high = float(pairs.signal.min()), float(pairs.signal.max())
-        told = {"panel": panel, "pairs": len(pairs), "from": low, "to": high}
         for name, found in _fits(pairs, cut.source, models, source):
             if isinstance(found, PPN2VError):
                 continue
+            trim = trim_percent(name, cut.source)
+            low, high = pairs.for_fit(trim).histogram().signal_range
+            told = {"panel": panel, "model": name, "pairs": len(pairs)}
+            told |= {"from": low, "to": high}
             rows += [
-                {"part": part, **told, "model": name, **view.densities(found.model, s)}
+                {"part": part, **told, **view.densities(found.model, s)}
                 for part, signals in (("map", view.signals), ("section", sections))
                 for s in signals
             ]
