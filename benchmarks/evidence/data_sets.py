@@ -9,7 +9,7 @@ scored on; where something does not exist, the reason is said and no cell is fil
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -125,38 +125,44 @@ def _everything(noisy: Stack, truth: Stack) -> Task:
 
 def supervised_folds(noisy: Stack, truth: Stack, n_folds: int) -> tuple[Task, ...]:
     """Train with clean targets on all other folds, score each."""
-    tasks = []
-    for k, scored in enumerate(folds(len(noisy), n_folds)):
-        others, fold = _without(len(noisy), scored), list(scored)
-        tasks.append(
-            Task(
-                name=f"fold {k}",
-                training=noisy[others],
-                targets=truth[others],
-                scored=noisy[fold],
-                truth=truth[fold],
-                images=scored,
-            )
-        )
-    return tuple(tasks)
+    return _by_fold(
+        noisy,
+        truth,
+        n_folds,
+        lambda others: {"training": noisy[others], "targets": truth[others]},
+    )
 
 
 def calibrated_folds(noisy: Stack, truth: Stack, n_folds: int) -> tuple[Task, ...]:
     """Calibrate with the pairs of all other folds; train on all noisy images."""
-    tasks = []
-    for k, scored in enumerate(folds(len(noisy), n_folds)):
-        others, fold = _without(len(noisy), scored), list(scored)
-        tasks.append(
-            Task(
-                name=f"fold {k}",
-                training=noisy,
-                calibration=Pairs(truth[others], noisy[others]),
-                scored=noisy[fold],
-                truth=truth[fold],
-                images=scored,
-            )
+    return _by_fold(
+        noisy,
+        truth,
+        n_folds,
+        lambda others: {
+            "training": noisy,
+            "calibration": Pairs(truth[others], noisy[others]),
+        },
+    )
+
+
+def _by_fold(
+    noisy: Stack,
+    truth: Stack,
+    n_folds: int,
+    given: Callable[[list[int]], dict[str, Any]],
+) -> tuple[Task, ...]:
+    """Score each fold; `given` says what is had of the images of the others."""
+    return tuple(
+        Task(
+            name=f"fold {k}",
+            scored=noisy[list(scored)],
+            truth=truth[list(scored)],
+            images=scored,
+            **given(_without(len(noisy), scored)),
         )
-    return tuple(tasks)
+        for k, scored in enumerate(folds(len(noisy), n_folds))
+    )
 
 
 # --- The data sets ---------------------------------------------------------------
