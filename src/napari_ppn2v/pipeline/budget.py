@@ -45,6 +45,8 @@ if TYPE_CHECKING:
     from napari_ppn2v.pipeline.config import RunConfig, TrainingConfig
     from napari_ppn2v.stop import StopToken
 
+    Clock = Callable[[], float]
+
 WARM_UP_STEPS = 2
 TIMED_STEPS = 8
 SECONDS_PER_TRAINING = 0.7  # timed steps end here, one at least is done
@@ -199,6 +201,7 @@ def time_steps(
     *,
     device: torch.device,
     stop: StopToken,
+    clock: Clock = time.perf_counter,
 ) -> Generator[Event, None, Timing]:
     """Time a few steps of each training, a validation, and a tile; some seconds.
 
@@ -207,18 +210,19 @@ def time_steps(
     sources : stacks to train on; nothing is read, only their sizes count
     config : its network, prior, patches and batches are timed, for all methods that
         need no targets, or for the one of these settings that does
+    clock : wall clock by default; one of processor time where others share the machine
 
     Returns
     -------
     Timing  Whose `seconds_for` estimates the time of any run that shares these.
     """
-    began = time.perf_counter()
+    began = clock()
     kinds: tuple[str, ...] = ("n2v", "pn2v", "refinement")
     if config.needs_targets:
         kinds = (config.method,)
     total = len(kinds) * (WARM_UP_STEPS + TIMED_STEPS) + 1
     yield StageStarted("dry run", total)
-    dry = _DryRun(sources, config, device, stop)
+    dry = _DryRun(sources, config, device, stop, clock)
     steps: dict[str, StepTime] = {}
     for number, kind in enumerate(kinds):
         done = number * (WARM_UP_STEPS + TIMED_STEPS)
@@ -231,7 +235,7 @@ def time_steps(
         once, mmse = dry.tile()
         yield StepDone("dry run", total, total)
     pixels = sum(len(f) * f.shape[0] * f.shape[1] for f in sources)
-    yield StageFinished("dry run", time.perf_counter() - began)
+    yield StageFinished("dry run", clock() - began)
     return Timing(
         steps=steps,
         pass_per_pixel=once,
@@ -251,8 +255,10 @@ class _DryRun:
         config: RunConfig,
         device: torch.device,
         stop: StopToken,
+        clock: Clock,
     ) -> None:
         self.config, self.device, self.stop = config, device, stop
+        self.clock = clock
         shape = [
             min(DRY_RUN_SIDE, *(frames.shape[axis] for frames in sources))
             for axis in (0, 1)
@@ -272,21 +278,21 @@ class _DryRun:
         """Time some steps and a validation of one training; None if stopped."""
         trainer = self._trainer(kind)
         trainer.model.train()
-        began = time.perf_counter()
+        began = self.clock()
         for number in range(WARM_UP_STEPS + TIMED_STEPS):
             if number <= WARM_UP_STEPS:
-                began = time.perf_counter()
+                began = self.clock()
             trainer.step()
-            seconds = time.perf_counter() - began
+            seconds = self.clock() - began
             yield StepDone("dry run", done + number + 1, total)
             if self.stop.is_stopped:
                 return None
             timed = number + 1 - WARM_UP_STEPS
             if timed >= 1 and seconds > SECONDS_PER_TRAINING:
                 break
-        before = time.perf_counter()
+        before = self.clock()
         trainer.validate()
-        validation = time.perf_counter() - before
+        validation = self.clock() - before
         return StepTime(seconds / timed, validation / len(trainer.validation))
 
     def _trainer(self, kind: str) -> Trainer:
@@ -314,24 +320,26 @@ class _DryRun:
         """Seconds per pixel of a pass, and what the MMSE estimate adds to it."""
         config, image = self.config, self.stack.images[0]
         model = new_model(self.stack, config, self.device, "free", 1, config.seed)
-        once = _seconds(lambda: estimate_image(model, None, image, None))
+        once = _seconds(lambda: estimate_image(model, None, image, None), self.clock)
         prior = config.prior
         many = new_model(
             self.stack, config, self.device, prior.kind, prior.n_samples, config.seed
         )
         noise_model = self.noise_model.to(self.device)
         small = image[:MMSE_SIDE, :MMSE_SIDE]
-        both = _seconds(lambda: estimate_image(many, noise_model, small, None))
+        both = _seconds(
+            lambda: estimate_image(many, noise_model, small, None), self.clock
+        )
         once, both = once / image.size, both / small.size
         return once, max(0.0, both - once)
 
 
-def _seconds(work: Callable[[], object]) -> float:
+def _seconds(work: Callable[[], object], clock: Clock) -> float:
     """Time the second of two calls; the first one may have to set something up."""
     work()
-    began = time.perf_counter()
+    began = clock()
     work()
-    return time.perf_counter() - began
+    return clock() - began
 
 
 def _typical_noise_model() -> GaussianMixtureModel:
