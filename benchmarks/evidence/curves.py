@@ -88,13 +88,24 @@ def draw_dots(
     save(figure, path)
 
 
+def last_stage(rows: Sequence[Row]) -> list[Row]:
+    """Leave out the Noise2Void that a PN2V begins with: it is not what it gives.
+
+    Parameters
+    ----------
+    rows : with system and stage ("n2v", "pn2v" or "end")
+    """
+    return [
+        row
+        for row in rows
+        if row["stage"] != "n2v" or row["system"].endswith("Noise2Void")
+    ]
+
+
 def _line(axes: Axes, rows: Sequence[Row], x: str, colour: str) -> None:
     if not rows:
         return
-    # the stages before the last one of a peer are not what it gives in the end
-    last_stage = [row for row in rows if row["stage"] in ("end", rows[-2]["stage"])] \
-        if len(rows) > 1 else list(rows)  # fmt: skip
-    points = sorted((row[x], row["psnr"]) for row in last_stage)
+    points = sorted((row[x], row["psnr"]) for row in last_stage(rows))
     axes.plot(
         [p[0] for p in points],
         [p[1] for p in points],

@@ -12,7 +12,7 @@ import pytest
 # The benchmarks are scripts beside the package, not part of it.
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 
-from evidence import cli, data_sets, jobs, methods, tables, training
+from evidence import cli, curves, data_sets, jobs, methods, tables, training
 from evidence.ledger import Ledger, read_rows
 from evidence.scoring import scores_of
 
@@ -221,6 +221,16 @@ def test_differences_are_paired_by_repeat():
     difference = tables.paired({0: 31.0, 1: 33.0, 2: 30.0}, {0: 30.0, 1: 32.0})
     assert (difference.mean, difference.error, difference.n) == (1.0, 0.0, 2)
     assert tables.paired({0: 1.0}, {1: 1.0}) is None
+
+
+def test_the_noise2void_that_a_pn2v_begins_with_is_no_point_of_its_curve():
+    def row(system, stage):
+        return {"system": system, "stage": stage}
+
+    code = [row("code: PN2V, GMM", stage) for stage in ("n2v", "pn2v", "end")]
+    assert [r["stage"] for r in curves.last_stage(code)] == ["pn2v", "end"]
+    alone = [row("code: Noise2Void", stage) for stage in ("n2v", "end")]
+    assert curves.last_stage(alone) == alone
 
 
 # --- Whole experiments, in seconds ---

@@ -10,7 +10,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any
 
-from evidence.curves import draw_curves
+from evidence.curves import draw_curves, last_stage
 from evidence.data_sets import DATA_SETS, load
 from evidence.jobs import Job, RunFailed, run_all, run_one
 from evidence.ledger import Ledger, read_rows
@@ -367,7 +367,7 @@ def _at(rows: Sequence[Row], budget: float) -> Row | None:
     exact = [row for row in rows if row["amount"] == budget and row["stage"] == "end"]
     if exact:
         return exact[0] if exact[0]["CPU s"] <= MOST_OVER * budget else None
-    within = [row for row in rows if row["CPU s"] <= budget]
+    within = [row for row in last_stage(rows) if row["CPU s"] <= budget]
     return max(within, key=lambda row: row["CPU s"], default=None)
 
 

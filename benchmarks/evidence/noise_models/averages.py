@@ -6,7 +6,7 @@ import statistics
 from typing import TYPE_CHECKING, Any
 
 from evidence.noise_models.study import POSTERIOR, by_fold
-from evidence.tables import Mean
+from evidence.tables import NOT_RUN, Mean
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -65,7 +65,7 @@ def psnr_cell(
     named = {**named, "way": way}
     mean = mean_of(rows, "psnr", **named)
     if mean is None:
-        return ""
+        return NOT_RUN
     difference = paired(rows, "psnr", named, {**reference, "way": way})
     if difference is None or (
         difference.mean == 0 and named == {**reference, "way": way}
