@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import LogFormatter
 
 from napari_ppn2v.files.atomic import atomic_path
 
@@ -18,7 +20,16 @@ if TYPE_CHECKING:
     from evidence.ledger import Row
 
 # Okabe and Ito's colours, which people with colour-blindness can tell apart
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+COLOURS = (
+    "#0072B2",
+    "#D55E00",
+    "#009E73",
+    "#CC79A7",
+    "#E69F00",
+    "#56B4E9",
+    "#000000",
+    "#8C6D31",
+)
 DOTS_PER_INCH = 130
 LEAST = 12.0  # dB below the best that is still shown: the first steps say nothing
 
@@ -42,8 +53,9 @@ def draw_curves(path: Path, rows: Sequence[Row], title: str) -> None:
         for kind in ("time", "steps")
         if any(row["comparison"] == kind for row in rows)
     ]
-    figure = Figure(figsize=(6.2 * len(kinds), 4.6), dpi=DOTS_PER_INCH)
     labels = list(dict.fromkeys(row["label"] for row in rows))
+    size = (6.2 * max(1.4, len(kinds)), 4.4 + 0.11 * len(labels))
+    figure = Figure(figsize=size, dpi=DOTS_PER_INCH)
     colours = dict(zip(labels, COLOURS * 3, strict=False))
     best = max(row["psnr"] for row in rows)
     for number, kind in enumerate(kinds, 1):
@@ -53,8 +65,24 @@ def draw_curves(path: Path, rows: Sequence[Row], title: str) -> None:
         for label in labels:
             _line(axes, [r for r in shown if r["label"] == label], x, colours[label])
         _finish(axes, kind, title, best)
-    figure.tight_layout()
+    _legend(figure, labels, colours)
     save(figure, path)
+
+
+def _legend(figure: Figure, labels: Sequence[str], colours: dict[str, str]) -> None:
+    """Name all systems below the plots; programs of others are dashed."""
+    lines = [
+        Line2D([], [], color=colours[label], ls=_style(label), marker="o", ms=4)
+        for label in labels
+    ]
+    room = 0.04 + 0.045 * -(-len(labels) // 2)
+    figure.tight_layout(rect=(0, room, 1, 1))
+    figure.legend(lines, labels, fontsize=8, ncols=2, loc="lower center")
+
+
+def _style(label: str) -> str:
+    is_of_others = ":" in label or "Noise2VST" in label
+    return "--" if is_of_others else "-"
 
 
 def draw_dots(
@@ -110,9 +138,9 @@ def _line(axes: Axes, rows: Sequence[Row], x: str, colour: str) -> None:
         [p[0] for p in points],
         [p[1] for p in points],
         color=colour,
-        marker="o" if len(points) < 12 else None,
-        markersize=4,
-        label=rows[0]["label"],
+        ls=_style(rows[0]["label"]),
+        marker="o",
+        markersize=4 if len(points) < 12 else 2,
     )
 
 
@@ -127,4 +155,5 @@ def _finish(axes: Axes, kind: str, title: str, best: float) -> None:
         axes.set_xlabel("training steps of 20 patches of 100 x 100")
         axes.set_title(f"{title}: by steps, same network", fontsize=10)
     axes.grid(alpha=0.3)
-    axes.legend(fontsize=7, loc="lower right")
+    for axis in (axes.xaxis.set_major_formatter, axes.xaxis.set_minor_formatter):
+        axis(LogFormatter(minor_thresholds=(2, 0.5), labelOnlyBase=False))
