@@ -4,12 +4,14 @@
 # TORCH_INDEX  address of a further package index to look for torch in, for example
 #              one with CPU builds
 # DEMO_OUTPUT  folder that the demo writes to
-# TEST_OPTIONS further options for pytest
+# TEST_WORKERS programs that share the tests; each takes about 1 GB of memory
+# TEST_OPTIONS further options for pytest, for example "-n 0 -x tests/core"
 # PICTURES     folder that `make click-through` writes its pictures of the viewer to
 
 PYTHON ?= python3
 TORCH_INDEX ?=
 DEMO_OUTPUT ?= demo-output
+TEST_WORKERS ?= 2
 TEST_OPTIONS ?=
 PICTURES ?= click-through
 
@@ -35,7 +37,7 @@ demo: setup ## denoise a simulated recording; results in demo-output
 	$(BIN)/napari-ppn2v demo -o $(DEMO_OUTPUT)
 
 test: setup ## run the default tests
-	$(BIN)/python -m pytest $(TEST_OPTIONS)
+	$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist worksteal $(TEST_OPTIONS)
 
 # 1920 pixels wide: docks beside the image need the room.
 click-through: setup ## use the real viewer with a mouse, on a screen in memory (Linux)

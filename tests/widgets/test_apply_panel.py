@@ -21,7 +21,7 @@ from napari_ppn2v.session.state import Status
 from napari_ppn2v.widgets.apply.panel import ApplyPanel
 from napari_ppn2v.widgets.apply.target_section import FILES, ONE, SEVERAL
 
-SECONDS = 30_000  # ms to wait for a small run on a busy machine
+SECONDS = 240_000  # ms to wait for a small run on a very busy machine
 LONG = "2024-11-21 HeLa Tubulin-GFP 488 nm 20 ms exposure field 12 of 96 raw data"
 
 
@@ -311,7 +311,7 @@ def test_only_what_the_model_can_give_is_offered(ready, trained):
     assert "Noise2Void\n" in panel.model.described.text()
 
 
-def test_a_stop_keeps_the_layers_that_are_done(ready, qtbot):
+def test_a_stop_keeps_the_layers_that_are_done(ready, qtbot, slowdown):
     viewer, panel = ready()
     small = viewer.add_image(cells(1), name="small")
     large = viewer.add_image(np.tile(cells(1), (40, 4, 4)), name="large")
@@ -322,7 +322,7 @@ def test_a_stop_keeps_the_layers_that_are_done(ready, qtbot):
     began = time.monotonic()
     press(panel.monitor.stop_button)
     wait(qtbot, panel)
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 2 * slowdown
     assert panel.session.state.status is Status.STOPPED
     assert panel.session.state.message.startswith("Stopped. 1 of 2 layers denoised")
     assert "large · denoised (tubulin)" not in names(viewer)
@@ -370,7 +370,7 @@ def test_while_another_run_goes_on_the_button_says_so(ready, qtbot):
 
 
 def test_a_closed_dock_stops_within_two_seconds_and_adds_nothing(
-    make_napari_viewer, trained, qtbot
+    make_napari_viewer, trained, qtbot, slowdown
 ):
     viewer = make_napari_viewer()
     panel = ApplyPanel(viewer)
@@ -383,7 +383,7 @@ def test_a_closed_dock_stops_within_two_seconds_and_adds_nothing(
     session, began = panel.session, time.monotonic()
     viewer.window.remove_dock_widget(panel)
     qtbot.waitUntil(lambda: not session.is_busy, timeout=SECONDS)
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 2 * slowdown
     assert names(viewer) == ["large"]
     assert panel.is_closed
 

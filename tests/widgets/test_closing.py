@@ -19,7 +19,8 @@ import weakref
 import pytest
 
 SECONDS = 5.0  # for a run to end; 2 on a machine that does nothing else
-ALL = 100.0  # for a program
+WAITS = 240.0  # for anything; a busy machine may be twenty times as slow
+ALL = WAITS + 60  # for a program
 NO_SCREEN = re.compile("QOpenGLWidget|propagateSizeHints")  # Qt's, of `offscreen`
 
 
@@ -38,11 +39,11 @@ def play(scene: str) -> dict:
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def test_a_closed_dock_ends_its_run_in_every_stage_and_can_be_opened_again():
+def test_a_closed_dock_ends_its_run_in_every_stage_and_can_be_opened_again(slowdown):
     noted = play("docks")
     stages = ["loading", "n2v", "noise model", "refinement 1", "denoise"]
     assert list(noted["seconds"]) == stages
-    assert max(noted["seconds"].values()) < SECONDS
+    assert max(noted["seconds"].values()) < SECONDS * slowdown
     assert noted["layers"] == ["cells"]
     for name, count in noted["listeners at first"].items():
         assert noted["listeners"][name] <= count + 1, name
@@ -50,18 +51,18 @@ def test_a_closed_dock_ends_its_run_in_every_stage_and_can_be_opened_again():
     assert noted["kept"] == []  # of docks and of the pixels they worked on
 
 
-def test_a_closed_viewer_ends_its_run_and_leaves_the_one_of_another_viewer():
+def test_a_closed_viewer_ends_its_run_and_leaves_the_one_of_another_viewer(slowdown):
     noted = play("viewers")
-    assert noted["seconds"] < SECONDS
+    assert noted["seconds"] < SECONDS * slowdown
     assert noted["other goes on"]
     assert noted["other"] == "finished"
 
 
-def test_the_viewer_asks_before_it_is_closed_in_the_middle_of_a_run():
+def test_the_viewer_asks_before_it_is_closed_in_the_middle_of_a_run(slowdown):
     noted = play("question")
     assert "Executing Denoising “cells” (PPN2V)" in noted["asked"][0]
     assert noted["busy after cancel"]
-    assert noted["seconds"] < SECONDS
+    assert noted["seconds"] < SECONDS * slowdown
 
 
 @pytest.mark.parametrize("scene", ["quit", "quit while loading"])
@@ -88,7 +89,7 @@ def program(scene: str) -> None:
     def tick() -> None:
         timer.stop()  # a dialog's own loop must not come back in here
         try:
-            assert time.monotonic() - began < ALL - 60, f"waits in vain: {noted}"
+            assert time.monotonic() - began < WAITS, f"waits in vain: {noted}"
             if waited_for[0]():
                 waited_for[0] = next(steps)
             timer.start()

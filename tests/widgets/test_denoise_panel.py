@@ -19,7 +19,7 @@ from napari_ppn2v.pipeline.config import RunConfig, TrainingConfig
 from napari_ppn2v.session.state import Status
 from napari_ppn2v.widgets.denoise.panel import DenoisePanel
 
-SECONDS = 60_000  # ms to wait for a tiny training on a busy machine
+SECONDS = 240_000  # ms to wait for a tiny training on a very busy machine
 
 
 def scene(n_frames=3, side=64, seed=0):
@@ -241,7 +241,7 @@ def test_data_put_into_the_layer_later_are_what_is_denoised(dock, qtbot):
     assert viewer.layers[-1].data.shape == (2, 80, 80)
 
 
-def test_closing_the_dock_ends_the_run_and_adds_nothing(dock, qtbot):
+def test_closing_the_dock_ends_the_run_and_adds_nothing(dock, qtbot, slowdown):
     viewer, panel = dock(100_000)
     panel.choose_layer(viewer.add_image(scene()[1], name="cells"))
     press(panel.start)
@@ -251,7 +251,7 @@ def test_closing_the_dock_ends_the_run_and_adds_nothing(dock, qtbot):
     began = time.monotonic()
     docked.destroyOnClose()
     qtbot.waitUntil(is_over(panel), timeout=SECONDS)
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 10 * slowdown
     assert [layer.name for layer in viewer.layers] == ["cells"]
 
 
@@ -490,11 +490,12 @@ def test_the_preview_switches_between_prior_mean_and_mmse(dock, qtbot):
     qtbot.waitUntil(has_mmse, timeout=SECONDS)
     panel.run.pause()
     qtbot.wait(200)
-    seen = session.state.preview
     control.prior_mean.setChecked(True)
-    np.testing.assert_array_equal(np.squeeze(control.layer.data), seen.prior_mean)
+    shown = session.state.preview.prior_mean
+    np.testing.assert_array_equal(np.squeeze(control.layer.data), shown)
     control.mmse.setChecked(True)
-    np.testing.assert_array_equal(np.squeeze(control.layer.data), seen.mmse)
+    shown = session.state.preview.mmse
+    np.testing.assert_array_equal(np.squeeze(control.layer.data), shown)
     viewer.layers.remove(control.layer)
     assert not control.wanted.isChecked()
     panel.run.stop()
