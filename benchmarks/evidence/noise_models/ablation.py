@@ -188,12 +188,14 @@ def draw(
 ) -> None:
     """Draw likelihood and PSNR against what is left of the calibration."""
     names = [name for name in labels if any(r["data set"] == name for r in rows)]
-    figure = figure_of(11.0, 3.9 * len(names))
-    places = figure.subplots(len(names), 2, squeeze=False)
-    for name, (left, right) in zip(names, places, strict=True):
+    ways = [way for way in (POSTERIOR, REFINED) if has_psnr(rows, way)]
+    figure = figure_of(5.4 * (1 + len(ways)), 3.9 * len(names))
+    places = figure.subplots(len(names), 1 + len(ways), squeeze=False)
+    for name, (left, *others) in zip(names, places, strict=True):
         mine = [row for row in rows if row["data set"] == name]
         _draw_likelihood(left, mine, levels, labels[name])
-        _draw_psnr(right, mine, levels, labels[name])
+        for axes, way in zip(others, ways, strict=True):
+            _draw_psnr(axes, mine, levels, labels[name], way)
     handles, texts = places[0][0].get_legend_handles_labels()
     figure.legend(
         handles, texts, loc="outside lower center", ncols=len(texts), frameon=False
@@ -224,7 +226,7 @@ def _draw_likelihood(
             )
     axes.set_yscale("log")
     axes.set_ylim(bottom=0.8 * BEST_SHOWN)
-    axes.set_title(f"{label}: new pixels predicted")
+    axes.set_title(f"{label}: new pixels")
     axes.set_ylabel(
         "nats per pixel worse than the best\n(log scale; the best lies on the edge)"
     )
@@ -236,26 +238,28 @@ def _nll(rows: Sequence[Row], levels: Levels, level: float, model: str) -> Any:
     return mean_of(rows, "nll", **named)
 
 
-def _draw_psnr(axes: Axes, rows: Sequence[Row], levels: Levels, label: str) -> None:
+def _draw_psnr(
+    axes: Axes, rows: Sequence[Row], levels: Levels, label: str, way: str
+) -> None:
     """Draw PSNR differences to the reference, with their errors over folds."""
     steps = levels.of(rows)
-    reference = {levels.column: 1, "model": REFERENCE, "way": POSTERIOR}
+    reference = {levels.column: 1, "model": REFERENCE, "way": way}
     if not folds_of(rows, "psnr", **reference):
         axes.set_axis_off()
         return
     for model in MODELS:
         points = []
         for place, level in enumerate(steps):
-            named = {levels.column: level, "model": model, "way": POSTERIOR}
+            named = {levels.column: level, "model": model, "way": way}
             mean = paired(rows, "psnr", named, reference)
             if mean is not None:
-                error = 0.0 if mean.error != mean.error else mean.error
+                error = 0.0 if math.isnan(mean.error) else mean.error
                 points.append((place, mean.mean, error))
         if points:
             x, y, errors = zip(*points, strict=True)
             axes.errorbar(x, y, errors, capsize=2, **style_of(model))
     axes.axhline(0, color="#888888", lw=0.8)
-    axes.set_title(f"{label}: denoised images")
+    axes.set_title(f"{label}: {way}")
     axes.set_ylabel("PSNR (dB), difference to 3 Gaussians\nwith the whole calibration")
     _name_levels(axes, levels, steps)
 
