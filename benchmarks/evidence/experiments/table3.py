@@ -35,7 +35,7 @@ WHY = (
     "drawn to the observation too much, and the prior holds it. A refined network does "
     "not: observations drawn from 3 Gaussians, whose lower side is steep, never lie as "
     "far below a bright signal as real ones do, so that the network takes real ones "
-    "for a darker signal and bright areas come out too dark. A single Gaussian, which is "
+    "for a darker signal and bright areas come out too dark. A single Gaussian, being "
     "symmetric, escapes that. The width of a camera model goes on growing as it "
     "should; its likelihood, however, is looked up in a table that reaches half as far "
     "again as the calibration, and keeps its shape from there on."
