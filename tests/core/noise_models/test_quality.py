@@ -13,10 +13,10 @@ from simulated import BRIGHT_8_BIT, EMCCD, SCMOS, fitted
 
 from napari_ppn2v.core.camera import Camera, simulate_calibration
 from napari_ppn2v.core.noise_models import PoissonGammaModel, PoissonGaussianModel
+from napari_ppn2v.core.noise_models.distribution import ks_distance as _ks_distance
 from napari_ppn2v.core.noise_models.quality import (
     FAIR,
     GOOD,
-    _ks_distance,
     fit_quality,
     overall,
 )

@@ -6,16 +6,29 @@ transform: if the model is true, the values F(x|s) of its distribution function 
 even between 0 and 1. Grey values are whole numbers, and clipped ones pile up, so F
 jumps at them; the mass of each is then spread evenly over its jump (Brockwell 2007,
 "Universal residuals"). The largest distance of their distribution from evenness is
-that of Kolmogorov and Smirnov.
+that of Kolmogorov and Smirnov. Their histogram is the randomised PIT histogram
+(Czado, Gneiting and Held 2009, "Predictive model assessment for count data") averaged
+over all randomisations, so that it is the same every time.
+
+The likelihood of held-out pairs is made comparable between kinds of model: each is
+divided by its sum over all grey values first, for a floor, a coarse bin or a Gaussian
+narrower than a grey value would count for more or less than probability otherwise.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-import torch
+
+from napari_ppn2v.core.noise_models.distribution import (
+    Distribution,
+    ks_distance,
+    log_likelihood,
+    pit_histogram,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -28,13 +41,8 @@ if TYPE_CHECKING:
 Verdict = Literal["good", "fair", "poor"]
 
 _FEWEST_PAIRS = 200.0  # in a range; ranges of fewer join the next one
-_NODES = 24  # signals per range at which the distribution is tabulated
-_STEPS_PER_SD = 48
-_REACH = 9.0  # standard deviations of the model
-_MOST_STEPS = 6000
 _ERRORS = 3.0  # standard errors that chance is given before a deviation counts
 _CHANCE_KS = 1.63  # over sqrt(n): exceeded by chance once in a hundred times
-_NARROWEST = 1e-6  # jump of F that a cell is spread over, at least
 
 
 @dataclass(frozen=True)
@@ -81,6 +89,13 @@ class RangeQuality:
         Kolmogorov-Smirnov distance of the distributions, 0 … 1.
     verdict
         "good", "fair" or "poor".
+    log_likelihood
+        Held-out log-likelihood, nats per pixel and ADU, of the normalised model; nan
+        where it was not computed.
+    pit
+        Randomised PIT histogram: share of the pairs in each tenth of the model's
+        distribution, times ten; all 1 for a true model. High in the middle, the model
+        is too wide; high at both ends, too narrow; a slope is a bias.
     """
 
     signal_low: float
@@ -91,6 +106,8 @@ class RangeQuality:
     variance_ratio: float
     ks: float
     verdict: Verdict
+    log_likelihood: float = math.nan
+    pit: tuple[float, ...] = ()
 
     @property
     def in_words(self) -> str:
@@ -142,6 +159,23 @@ def fit_quality(
     )
 
 
+def pointwise_log_likelihood(model: NoiseModel, pairs: PairHistogram) -> Floats:
+    """Log-likelihood of each held-out cell, of the model normalised over grey values.
+
+    Returns
+    -------
+    (cells,) nats per ADU; comparable between kinds of model
+    """
+    cells = pairs.held_out
+    values = log_likelihood(model, cells)
+    order = np.argsort(cells.signal, kind="stable")
+    for part in np.array_split(order, max(1, min(10, len(order) // 50))):
+        some = _taken(cells, part)
+        table = Distribution(model, pairs, some)
+        values[part] -= table.log_total_at(some.signal)
+    return values
+
+
 def overall(ranges: tuple[RangeQuality, ...]) -> Verdict:
     """One verdict for all: the worst that more than a tenth of the pairs get."""
     worse: tuple[Verdict, ...] = ("poor", "fair")
@@ -183,7 +217,7 @@ def _quality(
     cells: PairCells,
     signals: tuple[float, float],
 ) -> RangeQuality:
-    table = _Distribution(model, pairs, cells)
+    table = Distribution(model, pairs, cells)
     residual = cells.observation - cells.signal - table.excess_at(cells.signal)
     n_pairs = float(cells.weight.sum())
     bias = cells.mean_of(residual)
@@ -191,7 +225,8 @@ def _quality(
     fourth = cells.mean_of((residual - bias) ** 4)
     expected = cells.mean_of(table.variance_at(cells.signal))
     ratio = square / expected
-    ks = _ks_distance(*table.jumps(cells), cells.weight)
+    jumps = table.jumps(cells)
+    ks = ks_distance(*jumps, cells.weight)
     spread = np.sqrt(max(fourth / square**2 - 1, 0.0)) if square > 0 else 0.0
     chance = Tolerance(
         bias=_ERRORS * float(np.sqrt(ratio / n_pairs)),
@@ -212,6 +247,10 @@ def _quality(
         variance_ratio=ratio,
         ks=ks,
         verdict=_verdict(found, chance),
+        log_likelihood=cells.mean_of(
+            log_likelihood(model, cells) - table.log_total_at(cells.signal)
+        ),
+        pit=pit_histogram(*jumps, cells.weight),
     )
 
 
@@ -226,147 +265,3 @@ def _verdict(found: Tolerance, chance: Tolerance) -> Verdict:
         ):
             return verdict
     return "poor"
-
-
-class _Distribution:
-    """The model's distribution function of x - s at some signals of one range.
-
-    Between the signals it is interpolated; atoms at clipping limits stay where they
-    are.
-    """
-
-    def __init__(
-        self, model: NoiseModel, pairs: PairHistogram, cells: PairCells
-    ) -> None:
-        self._pairs, self._limits = pairs, model.limits
-        low, high = float(cells.signal.min()), float(cells.signal.max())
-        self.nodes = np.linspace(low, max(high, low + 1e-3), _NODES)
-        self._edges, mass, self._atoms = _masses(model, self.nodes, cells, pairs.cell)
-        total = mass.sum(1) + self._atoms.sum(1)
-        mass, self._atoms = mass / total[:, None], self._atoms / total[:, None]
-        zero = np.zeros((len(mass), 1))
-        below = np.concatenate([zero, np.cumsum(mass, axis=1)], axis=1)
-        self._below = self._atoms[:, :1] + below  # F at the edges
-        middle = 0.5 * (self._edges[1:] + self._edges[:-1])
-        values = np.broadcast_to(middle, mass.shape)
-        ends = [0.0 if limit is None else limit for limit in self._limits]
-        mean = (mass * values).sum(1) + self._atoms @ np.array(ends)
-        square = (mass * (values - mean[:, None]) ** 2).sum(1)
-        square += (self._atoms * (np.array(ends) - mean[:, None]) ** 2).sum(1)
-        self._excess, self._variance = mean - self.nodes, square
-
-    def excess_at(self, signal: Floats) -> Floats:
-        """E[x|s] - s with clipping, ADU."""
-        return np.interp(signal, self.nodes, self._excess)
-
-    def variance_at(self, signal: Floats) -> Floats:
-        """Variance of x with clipping, ADU²."""
-        return np.interp(signal, self.nodes, self._variance)
-
-    def jumps(self, cells: PairCells) -> tuple[Floats, Floats]:
-        """F just below and just above each cell of observations."""
-        edges = self._pairs.column_edges
-        column = np.clip(
-            np.searchsorted(edges, cells.observation, side="right") - 1,
-            0,
-            len(edges) - 2,
-        )
-        low = self.below(edges[column], cells.signal)
-        high = self.below(edges[column + 1], cells.signal)
-        # the outer columns also hold what lies beyond
-        low[column == 0] = self._atom(0, cells.signal[column == 0])
-        last = column == len(edges) - 2
-        high[last] = 1 - self._atom(1, cells.signal[last])
-        for side, limit in enumerate(self._limits):
-            if limit is None:
-                continue
-            at = cells.observation == limit
-            atom = self._atom(side, cells.signal[at])
-            low[at], high[at] = (0.0, atom) if side == 0 else (1 - atom, 1.0)
-        return low, high
-
-    def below(self, observation: Floats, signal: Floats) -> Floats:
-        """Probability of less than `observation` at each signal, limits included.
-
-        The shape at each node is moved along with the signal, so that a few nodes do.
-        """
-        row = np.clip(np.searchsorted(self.nodes, signal) - 1, 0, len(self.nodes) - 2)
-        gap = self.nodes[row + 1] - self.nodes[row]
-        part = np.clip((signal - self.nodes[row]) / gap, 0, 1)
-        values = [
-            self._moved(observation - signal + self.nodes[at], at)
-            for at in (row, row + 1)
-        ]
-        return values[0] * (1 - part) + values[1] * part
-
-    def _moved(self, observation: Floats, row: NDArray) -> Floats:
-        step = self._edges[1] - self._edges[0]
-        place = np.clip(
-            (observation - self._edges[0]) / step, 0, len(self._edges) - 1.000001
-        )
-        column = place.astype(int)
-        part = place - column
-        return (
-            self._below[row, column] * (1 - part) + self._below[row, column + 1] * part
-        )
-
-    def _atom(self, side: int, signal: Floats) -> Floats:
-        return np.interp(signal, self.nodes, self._atoms[:, side])
-
-
-def _masses(
-    model: NoiseModel, nodes: Floats, cells: PairCells, cell: float
-) -> tuple[Floats, Floats, Floats]:
-    """Probabilities of small even steps of x at each node.
-
-    Returns
-    -------
-    edges (N + 1,) ADU, mass (nodes, N), atoms (nodes, 2) at the limits
-    """
-    signal = torch.from_numpy(nodes)
-    with torch.no_grad():
-        mean, variance = (part.double().numpy() for part in model.moments(signal))
-    sd = np.sqrt(np.maximum(variance, 1e-12))
-    low, high = model.limits
-    lowest = min(float((mean - _REACH * sd).min()), float(cells.observation.min()))
-    highest = max(float((mean + _REACH * sd).max()), float(cells.observation.max()))
-    step = max(float(sd.min()) / _STEPS_PER_SD, (highest - lowest) / _MOST_STEPS)
-    if cell > 0:  # whole grey values, each with the density at its middle
-        step = max(round(step / cell), 1) * cell
-        lowest = np.floor(lowest / cell) * cell - 0.5 * cell
-    start = lowest if low is None else max(lowest, low + 0.5 * cell)
-    stop = highest if high is None else min(highest, high - 0.5 * cell)
-    count = max(round(np.ceil((stop - start) / step)), 2)
-    edges = start + step * np.arange(count + 1.0)
-    middle = 0.5 * (edges[1:] + edges[:-1])
-    mass = step * _probability(model, middle[None, :], nodes[:, None])
-    if high is not None:
-        mass[:, middle >= high] = 0.0
-    atoms = np.zeros((len(nodes), 2))
-    for side, limit in enumerate((low, high)):
-        if limit is not None:
-            atoms[:, side] = _probability(model, np.full_like(nodes, limit), nodes)
-    return edges, mass, atoms
-
-
-def _probability(model: NoiseModel, observation: Floats, signal: Floats) -> Floats:
-    x, s = np.broadcast_arrays(observation, signal)
-    with torch.no_grad():
-        log_density = model.log_likelihood(
-            torch.tensor(x, dtype=torch.float32), torch.tensor(s, dtype=torch.float32)
-        )
-    return np.exp(log_density.double().numpy())
-
-
-def _ks_distance(low: Floats, high: Floats, weight: Floats) -> float:
-    """Largest distance between evenness and masses spread evenly from low to high."""
-    middle = 0.5 * (low + high)
-    half = np.maximum(0.5 * (high - low), 0.5 * _NARROWEST)
-    # the distribution function is a sum of ramps: its slope changes at their ends
-    ends = np.concatenate([middle - half, middle + half])
-    slope = np.concatenate([weight / (2 * half), -weight / (2 * half)]) / weight.sum()
-    order = np.argsort(ends, kind="stable")
-    at = ends[order]
-    rises = np.cumsum(slope[order])[:-1] * np.diff(at)
-    reached = np.concatenate([[0.0], np.cumsum(rises)])
-    return float(np.abs(reached - np.clip(at, 0, 1)).max())
