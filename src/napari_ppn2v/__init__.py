@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from napari_ppn2v.errors import PPN2VError
     from napari_ppn2v.files.model_file import load_model, save_model
     from napari_ppn2v.files.noise_model_files import load_noise_model, save_noise_model
+    from napari_ppn2v.pipeline.checking import check_data
     from napari_ppn2v.pipeline.presets import preset
     from napari_ppn2v.stop import StopToken
 
@@ -22,6 +23,7 @@ _HOMES = {
     "PPN2VError": "errors",
     "StopToken": "stop",
     "apply": "api",
+    "check_data": "pipeline.checking",
     "denoise": "api",
     "fit_noise_model": "api",
     "load_model": "files.model_file",
@@ -38,6 +40,7 @@ __all__ = [
     "StopToken",
     "__version__",
     "apply",
+    "check_data",
     "denoise",
     "fit_noise_model",
     "load_model",

@@ -27,6 +27,7 @@ from napari_ppn2v.errors import BadSetting
 from napari_ppn2v.events import Event, Notice, drain
 from napari_ppn2v.pipeline.arrays import noise_source, part_of, scenes_of, target_frames
 from napari_ppn2v.pipeline.budget import plan_steps
+from napari_ppn2v.pipeline.checking import glance
 from napari_ppn2v.pipeline.denoising import denoise_frames
 from napari_ppn2v.pipeline.journeys import TrainedRun, train_denoiser, train_longer
 from napari_ppn2v.pipeline.noise_sources import Bootstrap
@@ -230,6 +231,8 @@ def train(
         check_targets([frames], [whole])
         targets = [part_of(whole, training_frames, region)]
     frames = part_of(frames, training_frames, region)
+    if on_event is not None and target is None:
+        drain(glance([frames], stop), on_event)
     where = choose_device(device)
     with with_threads(threads):
         if steps is None and minutes is not None:

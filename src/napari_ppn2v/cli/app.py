@@ -9,6 +9,7 @@ from typer.core import TyperGroup
 
 from napari_ppn2v import __version__
 from napari_ppn2v.cli.apply import apply
+from napari_ppn2v.cli.check import check
 from napari_ppn2v.cli.demo import demo
 from napari_ppn2v.cli.denoise import denoise, train
 from napari_ppn2v.cli.evaluate import evaluate
@@ -80,6 +81,7 @@ def _common(
     """Take the options that belong to no command."""
 
 
+app.command()(check)
 app.command()(denoise)
 app.command()(train)
 app.command(name="apply")(apply)

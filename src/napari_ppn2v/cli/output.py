@@ -27,14 +27,18 @@ def say(message: str) -> None:
     typer.echo(message, err=True)
 
 
-def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """Lay out columns with spaces, numbers to the right."""
+def table(
+    head: Sequence[str],
+    rows: Iterable[Sequence[object]],
+    left: Sequence[int] = (0,),
+) -> str:
+    """Lay out columns with spaces: numbers to the right, texts (`left`) to the left."""
     cells = [[str(item) for item in row] for row in [head, *rows]]
     widths = [max(len(row[i]) for row in cells) for i in range(len(head))]
     lines = []
     for row in cells:
         parts = [
-            text.ljust(width) if i == 0 else text.rjust(width)
+            text.ljust(width) if i in left else text.rjust(width)
             for i, (text, width) in enumerate(zip(row, widths, strict=True))
         ]
         lines.append("  ".join(parts).rstrip())

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 R = TypeVar("R")
 
 STAGES = {
+    "check": "Checking the data",
     "reading": "Reading and checking",
     "dry run": "Timing some steps",
     "n2v": "Training Noise2Void",

@@ -6,23 +6,25 @@ from typing import TYPE_CHECKING, Any
 
 from napari_ppn2v.core.frames import Frames, as_frames, channel_count
 from napari_ppn2v.errors import BadAxes
-from napari_ppn2v.pipeline.noise_sources import (
-    Bootstrap,
-    Calibration,
-    GivenNoiseModel,
-    NoiseSource,
-)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from napari_ppn2v.core.noise_models.base import NoiseModel
+    from napari_ppn2v.pipeline.noise_sources import NoiseSource
 
 
 def noise_source(
     scenes: tuple[Frames, ...], noise_model: NoiseModel | None
 ) -> NoiseSource:
     """Return where the noise model comes from: given, calibrated or bootstrapped."""
+    # they load torch, which the check of data does without
+    from napari_ppn2v.pipeline.noise_sources import (
+        Bootstrap,
+        Calibration,
+        GivenNoiseModel,
+    )
+
     if noise_model is not None:
         return GivenNoiseModel(noise_model)
     return Calibration(scenes) if scenes else Bootstrap()

@@ -15,6 +15,7 @@ from napari_ppn2v.errors import BadFile, BadSetting
 from napari_ppn2v.events import Notice, StageFinished, StageStarted
 from napari_ppn2v.pipeline.budget import plan_steps
 from napari_ppn2v.pipeline.channel_runs import ChannelReport, ChannelRun
+from napari_ppn2v.pipeline.checking import glance_at_files
 from napari_ppn2v.pipeline.file_request import (
     DenoiseRequest,
     check_request,
@@ -30,9 +31,7 @@ from napari_ppn2v.pipeline.inputs import (
     open_targets,
     read_through,
 )
-from napari_ppn2v.pipeline.journeys import (
-    SMALLEST_SIDE,
-)
+from napari_ppn2v.pipeline.journeys import SMALLEST_SIDE
 from napari_ppn2v.pipeline.provenance import software
 from napari_ppn2v.pipeline.result_files import (
     ResultTarget,
@@ -152,6 +151,8 @@ def denoise_files(
         if stop.is_stopped:
             return job.report(is_stopped=True)
         _begin_record(job, hashes)
+        if not (request.target or request.is_resumed):
+            yield from glance_at_files(job.images, stop)
         config = yield from _settled_config(job)
         if stop.is_stopped:
             return job.report(is_stopped=True)

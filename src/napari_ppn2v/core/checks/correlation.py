@@ -118,8 +118,10 @@ def shared_by_frames(sample: Sample) -> SharedByFrames | None:
         return None
     is_quiet = quiet_blocks(sample.frames[:, 2:-2, 2:-2], fine, side)
     most = max(1.0, 0.5 * len(sample))
+    own = _block_power(fine, side).sum(0)
     quiet = is_quiet.sum(0) >= min(most, float(is_quiet.sum(0).max()))
-    own = _block_power(fine, side).sum(0)[quiet]
+    quiet &= own > 0
+    own = own[quiet]
     together = _block_power(fine.sum(0, keepdims=True), side)[0][quiet]
     n, at = len(fine), sample.neighbours
     products = [_block_mean_product(fine[i], fine[i + 1], side)[quiet] for i in at]
