@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from napari_ppn2v.api import Denoised, apply, denoise, fit_noise_model, train
+    from napari_ppn2v.core.camera_maps import CameraMaps
     from napari_ppn2v.errors import PPN2VError
+    from napari_ppn2v.files.camera_maps import load_camera_maps
     from napari_ppn2v.files.model_file import load_model, save_model
     from napari_ppn2v.files.noise_model_files import load_noise_model, save_noise_model
     from napari_ppn2v.pipeline.checking import check_data
@@ -22,10 +24,12 @@ _HOMES = {
     "Denoised": "api",
     "PPN2VError": "errors",
     "StopToken": "stop",
+    "CameraMaps": "core.camera_maps",
     "apply": "api",
     "check_data": "pipeline.checking",
     "denoise": "api",
     "fit_noise_model": "api",
+    "load_camera_maps": "files.camera_maps",
     "load_model": "files.model_file",
     "load_noise_model": "files.noise_model_files",
     "preset": "pipeline.presets",
@@ -35,6 +39,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "CameraMaps",
     "Denoised",
     "PPN2VError",
     "StopToken",
@@ -43,6 +48,7 @@ __all__ = [
     "check_data",
     "denoise",
     "fit_noise_model",
+    "load_camera_maps",
     "load_model",
     "load_noise_model",
     "preset",

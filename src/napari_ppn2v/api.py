@@ -27,6 +27,7 @@ from napari_ppn2v.errors import BadSetting
 from napari_ppn2v.events import Event, Notice, drain
 from napari_ppn2v.pipeline.arrays import noise_source, part_of, scenes_of, target_frames
 from napari_ppn2v.pipeline.budget import plan_steps
+from napari_ppn2v.pipeline.camera_maps import CAMERA_MAPS, corrected, required_camera
 from napari_ppn2v.pipeline.checking import glance
 from napari_ppn2v.pipeline.denoising import denoise_frames
 from napari_ppn2v.pipeline.journeys import TrainedRun, train_denoiser, train_longer
@@ -39,6 +40,7 @@ from napari_ppn2v.stop import StopToken
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from napari_ppn2v.core.camera_maps import CameraMaps
     from napari_ppn2v.core.denoiser import Denoiser
     from napari_ppn2v.core.inference import RegionEstimate
     from napari_ppn2v.core.noise_models.base import NoiseModel
@@ -76,6 +78,7 @@ def denoise(
     channel: int | None = None,
     calibration: Any | Sequence[Any] | None = None,
     noise_model: NoiseModel | None = None,
+    camera_maps: CameraMaps | None = None,
     target: Any = None,
     posterior_std: bool = False,
     dtype: str = "float32",
@@ -96,6 +99,10 @@ def denoise(
         Repeats of a static scene (T, Y, X), or several such recordings, to fit the
         noise model to. By default it is bootstrapped from `observation`.
     noise_model : to use as it is, in place of a fit
+    camera_maps
+        Offset and gain of each pixel of the camera, from `load_camera_maps`;
+        observation, calibration and target are corrected with them, and the result
+        has their common offset and gain.
     target : for the methods "care" and "n2n", see `train`
     posterior_std : also return the uncertainty
     dtype : of the image, "float32", or "same" as that of the observation
@@ -133,6 +140,7 @@ def denoise(
         channel=channel,
         calibration=calibration,
         noise_model=noise_model,
+        camera_maps=camera_maps,
         target=target,
         on_event=on_event,
         stop=stop,
@@ -145,6 +153,7 @@ def denoise(
         observation,
         axes=axes,
         channel=channel,
+        camera_maps=camera_maps,
         posterior_std=posterior_std
         and (run.denoiser.gives_posterior_std or not run.is_stopped),
         tile_size=_tile_size(options),
@@ -165,6 +174,7 @@ def train(
     channel: int | None = None,
     calibration: Any | Sequence[Any] | None = None,
     noise_model: NoiseModel | None = None,
+    camera_maps: CameraMaps | None = None,
     target: Any = None,
     preset: str = "balanced",
     method: str | None = None,
@@ -215,8 +225,11 @@ def train(
     TrainedRun  With the denoiser, the curves and the noise-model fit.
     """
     stop = stop or StopToken()
-    frames = as_frames(observation, axes, channel)
-    scenes = scenes_of(calibration, calibration_axes, frames.channel)
+    frames = corrected(as_frames(observation, axes, channel), camera_maps)
+    scenes = tuple(
+        corrected(scene, camera_maps)
+        for scene in scenes_of(calibration, calibration_axes, frames.channel)
+    )
     settings = config or _preset(preset, method=method, seed=seed)
     source = noise_source(scenes, noise_model)
     check_use_of_targets(
@@ -228,6 +241,7 @@ def train(
     if target is not None:
         # compared as a whole: chosen frames of two recordings could fit by chance
         whole = target_frames(target, target_axes or axes, frames)
+        whole = corrected(whole, camera_maps)
         check_targets([frames], [whole])
         targets = [part_of(whole, training_frames, region)]
     frames = part_of(frames, training_frames, region)
@@ -251,7 +265,7 @@ def train(
                 run, [frames], settings, targets=targets, device=where, stop=stop
             )
             run = drain(job, on_event)
-        return run
+        return run if camera_maps is None else _remembering(run, camera_maps)
 
 
 def apply(
@@ -260,6 +274,7 @@ def apply(
     *,
     axes: str | None = None,
     channel: int | None = None,
+    camera_maps: CameraMaps | None = None,
     estimate: str | None = None,
     blind: bool | None = None,
     posterior_std: bool = False,
@@ -275,6 +290,9 @@ def apply(
     Parameters
     ----------
     denoiser : from `train`, `denoise` or `load_model`
+    camera_maps
+        Of the camera that recorded these frames; needed where the denoiser was
+        trained with maps. Its frames are brought to the offset and gain of training.
     estimate : "mmse" or "prior-mean", in place of the denoiser's own choice
     blind : whether the network is kept from seeing the pixel it predicts
     posterior_std : also return the uncertainty; needs a noise model
@@ -295,7 +313,8 @@ def apply(
         denoiser.require_blind()
     if blind is not None:
         denoiser = replace(denoiser, is_blind=blind, reason="as asked for")
-    frames = as_frames(observation, axes, channel)
+    camera = required_camera(denoiser.provenance, camera_maps)
+    frames = corrected(as_frames(observation, axes, channel), camera_maps, camera)
     names = ("result", "posterior_std") if posterior_std else ("result",)
     stacks = {
         name: np.full((len(frames), *frames.shape), np.nan, np.float32)
@@ -337,6 +356,7 @@ def fit_noise_model(
     calibration_axes: str | None = None,
     signal: Any = None,
     observation: Any = None,
+    camera_maps: CameraMaps | None = None,
     config: NoiseModelConfig | None = None,
     on_event: OnEvent | None = None,
 ) -> FittedNoiseModel:
@@ -347,16 +367,24 @@ def fit_noise_model(
     calibration : repeats of a static scene (T, Y, X), or several such recordings
     calibration_axes : letters of its axes, where they are not T, Y, X
     signal, observation : arrays of equal shape, ADU, in place of `calibration`
+    camera_maps : of each pixel; calibration and observation are corrected with them
     config : kind of model and its settings; chosen by held-out likelihood by default
     """
     if calibration is not None:
         scenes = scenes_of(calibration, calibration_axes, 0)
+        scenes = tuple(corrected(scene, camera_maps) for scene in scenes)
         pairs = SignalObservationPairs.from_calibration(scenes)
     else:
         pairs = SignalObservationPairs.from_pseudo_ground_truth(
-            as_frames(signal), as_frames(observation)
+            as_frames(signal), corrected(as_frames(observation), camera_maps)
         )
     return drain(_fit_noise_model(pairs, config or NoiseModelConfig()), on_event)
+
+
+def _remembering(run: TrainedRun, maps: CameraMaps) -> TrainedRun:
+    """Keep with the model what its frames were corrected to."""
+    known = {**run.denoiser.provenance, CAMERA_MAPS: maps.summary()}
+    return replace(run, denoiser=replace(run.denoiser, provenance=known))
 
 
 def _with_posterior_std(options: dict[str, Any]) -> RunConfig:

@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from napari_ppn2v.cli import options as o
 from napari_ppn2v.cli.output import say, show, table
 from napari_ppn2v.cli.progress import run_with_progress
 from napari_ppn2v.errors import BadSetting
 
 if TYPE_CHECKING:
+    from napari_ppn2v.core.camera_maps import CameraMaps
     from napari_ppn2v.core.noise_models import NoiseModel
     from napari_ppn2v.core.pairs import SignalObservationPairs
 
@@ -71,6 +73,7 @@ def fit(
             help="Grey value without light, for camera models.", metavar="ADU"
         ),
     ] = None,
+    camera_maps: o.CameraMaps = None,
     plot: Annotated[
         Path | None, typer.Option(help="Also draw it.", metavar="PNG")
     ] = None,
@@ -88,7 +91,9 @@ def fit(
     from napari_ppn2v.files.noise_model_files import Provenance, save_noise_model
     from napari_ppn2v.pipeline.run_folder import check_writable
 
-    pairs = _pairs(calibration, signal, observation, axes, channel)
+    pairs = pairs_of(
+        calibration, signal, observation, axes, channel, maps_of(camera_maps)
+    )
     config = NoiseModelConfig(
         kind=kind, n_components=components, n_coefficients=coefficients, offset=offset
     )
@@ -96,7 +101,10 @@ def fit(
     check_writable(out.resolve().parent)
     result = run_with_progress(fit_noise_model(pairs, config))
     sources = calibration or [item for item in (signal, observation) if item]
-    origin = Provenance(source=", ".join(path.name for path in sources))
+    names = ", ".join(path.name for path in sources)
+    if camera_maps:
+        names += f", corrected with {', '.join(path.name for path in camera_maps)}"
+    origin = Provenance(source=names)
     written = save_noise_model(out, result.model, origin)
     rows = [(c.name, f"{c.held_out_nll:.4f}") for c in result.candidates]
     say(table(("candidate", "held-out nats per pixel"), rows))
@@ -243,15 +251,27 @@ def _camera_values(model: "NoiseModel") -> list[tuple[str, float]]:
     return [(names[k], float(state[k])) for k in names if k in state]
 
 
-def _pairs(
+def maps_of(paths: list[Path] | None) -> "CameraMaps | None":
+    """Read the camera maps that were given, if any."""
+    from napari_ppn2v.files.camera_maps import load_camera_maps
+
+    return load_camera_maps(paths) if paths else None
+
+
+def pairs_of(
     calibration: list[Path] | None,
     signal: Path | None,
     observation: Path | None,
     axes: str | None,
     channel: int,
+    maps: "CameraMaps | None" = None,
 ) -> "SignalObservationPairs":
-    """Open what was given as pairs of signal and observation."""
+    """Open what was given as pairs of signal and observation.
+
+    Camera maps correct what the camera wrote; a signal, being a result, is already.
+    """
     from napari_ppn2v.core.pairs import SignalObservationPairs
+    from napari_ppn2v.pipeline.camera_maps import corrected
     from napari_ppn2v.pipeline.inputs import open_frames
 
     has_pairs = signal is not None and observation is not None
@@ -262,12 +282,13 @@ def _pairs(
         )
     if calibration:
         return SignalObservationPairs.from_calibration(
-            [open_frames(path, axes, channel) for path in calibration]
+            [corrected(open_frames(path, axes, channel), maps) for path in calibration]
         )
     assert signal is not None
     assert observation is not None
     return SignalObservationPairs.from_pseudo_ground_truth(
-        open_frames(signal, None, channel), open_frames(observation, axes, channel)
+        open_frames(signal, None, channel),
+        corrected(open_frames(observation, axes, channel), maps),
     )
 
 

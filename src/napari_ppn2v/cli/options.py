@@ -85,6 +85,17 @@ Dark = Annotated[
         rich_help_panel=MODEL,
     ),
 ]
+CameraMaps = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--camera-maps",
+        help="Offset and gain of each pixel: an .npz with the arrays offset, gain and "
+        "variance, a folder with such TIFFs, or the option once for each TIFF. All "
+        "frames are corrected with them.",
+        metavar="FILE",
+        rich_help_panel=MODEL,
+    ),
+]
 Offset = Annotated[
     float | None,
     typer.Option(

@@ -44,6 +44,7 @@ def denoise_request(given: dict[str, Any]) -> DenoiseRequest:
         calibration=tuple(given.get("calibration", ())),
         noise_model=noise_model_file(given.get("noise_model")),
         dark=given.get("dark"),
+        camera_maps=tuple(given.get("camera_maps", ())),
         target=tuple(given.get("target", ())),
         target_axes=given.get("target_axes"),
         axes=given.get("axes"),

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from napari_ppn2v.core.denoiser import Denoiser  # noqa: TC001 - documented field
 from napari_ppn2v.core.devices import choose_device, describe_device, threads
 from napari_ppn2v.errors import BadFile, BadSetting
 from napari_ppn2v.events import Notice, StageFinished, StageStarted
+from napari_ppn2v.files.camera_maps import load_camera_maps
 from napari_ppn2v.files.model_file import MODEL_SUFFIX, load_model
 from napari_ppn2v.pipeline.apply_stacks_request import settled
+from napari_ppn2v.pipeline.camera_maps import (
+    CAMERA_MAPS,
+    corrected_images,
+    required_camera,
+)
 from napari_ppn2v.pipeline.coverage import KnownSignals, compare_signals
 from napari_ppn2v.pipeline.inputs import (
     OpenedImage,
@@ -53,6 +59,7 @@ class ApplyRequest:
     images: tuple[Path, ...]
     out: Path
     inference: InferenceConfig
+    camera_maps: tuple[Path, ...] = ()
     axes: str | None = None
     channel: int | str | None = None
     frames: str = ""
@@ -94,6 +101,9 @@ def apply_files(
         denoisers = tuple(
             _denoiser(request, channel).to(device) for channel in images[0].channels
         )
+        maps = load_camera_maps(request.camera_maps) if request.camera_maps else None
+        cameras = [required_camera(d.provenance, maps) for d in denoisers]
+        images = corrected_images(images, maps, cameras[0])
         files = _outputs(request, images)
         yield Notice(f"Computing on: {describe_device(device)}.")
         for image in images:
@@ -104,7 +114,7 @@ def apply_files(
         total = sum(len(f) for image in images for f in image.frames)
         yield StageStarted("denoise", total)
         results: list[WrittenResult] = []
-        provenance = {
+        provenance: dict[str, Any] = {
             "software": software(device),
             "model": request.model.name,
             "training": [denoiser.provenance for denoiser in denoisers],
@@ -113,6 +123,8 @@ def apply_files(
                 for d in denoisers
             ],
         }
+        if maps is not None:
+            provenance[CAMERA_MAPS] = maps.summary(cameras[0])
         for image, result in zip(images, files.results, strict=True):
             with_std = request.inference.posterior_std
             std = files.posterior_std(result) if with_std else None

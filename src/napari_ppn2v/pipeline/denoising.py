@@ -11,6 +11,7 @@ from napari_ppn2v.core.inference import Passes, RegionEstimate
 from napari_ppn2v.core.tiling import Span, tiles
 from napari_ppn2v.errors import OutOfMemory
 from napari_ppn2v.events import FrameDenoised, Notice, StepDone
+from napari_ppn2v.pipeline.camera_maps import check_corrected
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
@@ -50,7 +51,10 @@ def denoise_frames(
     Raises
     ------
     OutOfMemory  If even the smallest tiles do not fit.
+    BadSetting  If the denoiser was trained with camera maps, and the frames are as
+        the camera wrote them.
     """
+    check_corrected(denoiser.provenance, frames)
     network = denoiser.network
     tile_size = _not_too_many_samples(denoiser, tile_size)
     for index in range(len(frames)):

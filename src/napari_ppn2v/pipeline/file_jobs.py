@@ -14,11 +14,17 @@ from napari_ppn2v.core.frames import check_trainable
 from napari_ppn2v.errors import BadFile, BadSetting
 from napari_ppn2v.events import Notice, StageFinished, StageStarted
 from napari_ppn2v.pipeline.budget import plan_steps
+from napari_ppn2v.pipeline.camera_maps import (
+    CAMERA_MAPS,
+    corrected,
+    corrected_images,
+)
 from napari_ppn2v.pipeline.channel_runs import ChannelReport, ChannelRun
 from napari_ppn2v.pipeline.checking import glance_at_files
 from napari_ppn2v.pipeline.file_request import (
     DenoiseRequest,
     check_request,
+    maps_of,
     open_noise_source,
     settled_paths,
 )
@@ -53,6 +59,7 @@ if TYPE_CHECKING:
 
     import torch
 
+    from napari_ppn2v.core.camera_maps import CameraMaps
     from napari_ppn2v.events import Event
     from napari_ppn2v.pipeline.config import RunConfig
     from napari_ppn2v.stop import StopToken
@@ -91,6 +98,7 @@ class _Job:
     device: torch.device
     stop: StopToken
     targets: tuple[OpenedImage, ...] = ()
+    maps: CameraMaps | None = None
     record: dict[str, Any] = field(default_factory=dict)
     channels: list[ChannelReport] = field(default_factory=list)
     results: list[WrittenResult] = field(default_factory=list)
@@ -172,12 +180,15 @@ def _prepared(request: DenoiseRequest, stop: StopToken) -> _Job:
     images = open_noisy(
         find_images(request.noisy), request.axes, request.channel, request.frames
     )
+    maps = maps_of(request)
+    images = corrected_images(images, maps)
     files = RunFolder.for_output(request.out, [image.source.name for image in images])
     smallest = max(SMALLEST_SIDE, 2 * request.config.network.stride)
     for image in images:
         for frames in image.frames:
             check_trainable(frames, smallest)
-    job = _Job(request, images, files, device, stop, _opened_targets(request, images))
+    targets = corrected_images(_opened_targets(request, images), maps)
+    job = _Job(request, images, files, device, stop, targets, maps)
     inputs = [image.path for image in (*images, *job.targets)]
     inputs += request.calibration
     for channel in images[0].channels:
@@ -288,9 +299,8 @@ def _settled_config(job: _Job) -> Generator[Event, None, RunConfig]:
     """Settle what needs a look at data or machine: steps and dark level. Recorded."""
     config, minutes = job.request.config, job.request.minutes
     if job.request.dark is not None:
-        offset, noise = dark_level(
-            open_frames(job.request.dark, job.request.calibration_axes, 0)
-        )
+        dark = open_frames(job.request.dark, job.request.calibration_axes, 0)
+        offset, noise = dark_level(corrected(dark, job.maps))
         yield Notice(
             f"Dark recording: offset {offset:.5g}, read noise {noise:.4g} grey values."
         )
@@ -354,6 +364,8 @@ def _provenance(job: _Job, channel: int | None = None) -> dict[str, Any]:
         key: job.record[key] for key in ("software", "data", "settings", "steps")
     }
     content["seed"] = job.request.config.seed
+    if job.maps is not None:
+        content[CAMERA_MAPS] = job.maps.summary()
     if job.targets:
         content["targets"] = job.record["targets"]
     return content if channel is None else {**content, "channel": channel}

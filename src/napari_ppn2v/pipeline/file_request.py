@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence  # noqa: TC003 - restored by type
 from dataclasses import dataclass, replace
 from pathlib import Path  # noqa: TC003 - restored by type
+from typing import TYPE_CHECKING
 
 from napari_ppn2v.errors import BadFile, BadSetting
+from napari_ppn2v.files.camera_maps import load_camera_maps
 from napari_ppn2v.files.noise_model_files import load_noise_model
+from napari_ppn2v.pipeline.camera_maps import corrected
 from napari_ppn2v.pipeline.config import RunConfig  # noqa: TC001 - restored by type
 from napari_ppn2v.pipeline.inputs import check_threads, find_images, open_frames
 from napari_ppn2v.pipeline.noise_sources import (
@@ -19,6 +22,9 @@ from napari_ppn2v.pipeline.noise_sources import (
 from napari_ppn2v.pipeline.provenance import from_plain
 from napari_ppn2v.pipeline.run_folder import RunFolder, read_record
 from napari_ppn2v.pipeline.targets import check_use_of_targets
+
+if TYPE_CHECKING:
+    from napari_ppn2v.core.camera_maps import CameraMaps
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +40,8 @@ class DenoiseRequest:
     noise_model : file of a noise model to use as it is
     target : for methods care and n2n, a target for each noisy image, in their order
     target_axes : letters of their axes; by default those of the noisy images
+    camera_maps : per-pixel offset and gain of the camera, see `load_camera_maps`;
+        noisy images, targets, calibration and dark recording are corrected with them
     dark : recording without light, which fixes offset and read noise of camera models
     axes, calibration_axes : letters of "TZCYX"; by default those of the files
     channel : a number, "all", or None where there is only one
@@ -51,6 +59,7 @@ class DenoiseRequest:
     calibration: tuple[Path, ...] = ()
     noise_model: Path | None = None
     dark: Path | None = None
+    camera_maps: tuple[Path, ...] = ()
     target: tuple[Path, ...] = ()
     target_axes: str | None = None
     axes: str | None = None
@@ -135,9 +144,20 @@ def settled_paths(request: DenoiseRequest, noisy: Sequence[Path]) -> DenoiseRequ
         target=find_images(request.target) if request.target else (),
         noise_model=noise_model,
         dark=dark,
+        camera_maps=tuple(path.resolve() for path in request.camera_maps),
         is_resumed=False,
         is_overwriting=False,
     )
+
+
+def maps_of(request: DenoiseRequest) -> CameraMaps | None:
+    """Read the camera maps of a request, if there are any.
+
+    Raises
+    ------
+    BadFile, BadData
+    """
+    return load_camera_maps(request.camera_maps) if request.camera_maps else None
 
 
 def open_noise_source(request: DenoiseRequest, channel: int) -> NoiseSource:
@@ -151,8 +171,9 @@ def open_noise_source(request: DenoiseRequest, channel: int) -> NoiseSource:
         return GivenNoiseModel(load_noise_model(request.noise_model))
     if not request.calibration:
         return Bootstrap()
+    maps = maps_of(request)
     scenes = tuple(
-        open_frames(path, request.calibration_axes, channel)
+        corrected(open_frames(path, request.calibration_axes, channel), maps)
         for path in request.calibration
     )
     for frames, path in zip(scenes, request.calibration, strict=True):
