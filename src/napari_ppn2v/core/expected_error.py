@@ -72,6 +72,7 @@ MOST_OF_ONE_VALUE = 0.5
 MOST_DIRECTED = 0.5
 MOST_UNLIKE = 0.1
 _BLOCKS = 8
+_DEAF = 1e-6  # simulated error over variance, below which noise is not followed
 _ERRORS = 3.0
 
 
@@ -104,7 +105,12 @@ class ErrorSums:
 
     @property
     def smoothness(self) -> float:
-        """Correlation of the simulated error with that of its neighbours."""
+        """Correlation of the simulated error with that of its neighbours.
+
+        1 for an estimate that does not follow the noise at all.
+        """
+        if self.simulated < _DEAF * self.variance:
+            return 1.0
         return float(self.simulated_by_lag.mean()) / max(self.simulated, 1e-30)
 
     @property
@@ -116,6 +122,8 @@ class ErrorSums:
     def relative_error(self) -> float:
         """Relative standard error of the same, from parts of the image."""
         found, simulated = self.blocks.T
+        if self.simulated < _DEAF * self.variance:
+            simulated = np.full_like(found, abs(found.mean()) or 1.0)
         ratio = found.sum() / simulated.sum()
         scatter = np.sqrt(np.sum((found - ratio * simulated) ** 2)) / simulated.sum()
         return float(scatter / max(abs(ratio), 1e-30))
@@ -263,7 +271,7 @@ def expected_errors(
         low, high = np.sqrt([max(total - spread, 0.0), total + spread])
         rmse = float(np.sqrt(total))
         found.append(ExpectedError(rmse, float(low), float(high), image.peak))
-    reason = "" if any(found) else _ZEROS
+    reason = "" if any(found) else _NO_RANGE
     return ExpectedErrors(tuple(found), reason, risk, white / (mean + white))
 
 
@@ -271,6 +279,7 @@ _ZEROS = (
     "More than half of the pixels hold one and the same grey value, so that noise and "
     "signal cannot be told apart there"
 )
+_NO_RANGE = "The denoised images are the same everywhere"
 _TOO_SMALL = "The error is too small against the noise to be told from so few pixels"
 
 
@@ -325,9 +334,11 @@ def _drawn_together(images: Sequence[ErrorSums]) -> tuple[Floats, Floats]:
     Empirical Bayes on the logarithm of what neighbours give over what is simulated.
     """
     found = np.array([each.from_neighbours for each in images])
-    simulated = np.array([each.simulated for each in images])
-    error = np.clip([each.relative_error for each in images], 0.0, 1.0)
     level = _level(images)
+    deaf = max(_DEAF * float(np.mean([each.variance for each in images])), 1e-30)
+    simulated = np.array([each.simulated for each in images])
+    simulated = np.where(simulated > deaf, simulated, level)
+    error = np.clip([each.relative_error for each in images], 0.0, 1.0)
     middle = np.log(level / simulated.mean())
     ratio = np.log(np.maximum(found / simulated, 0.2 * level / simulated.mean()))
     scatter = max(float(np.mean((ratio - middle) ** 2 - error**2)), 1e-4)

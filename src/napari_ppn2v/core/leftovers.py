@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 WIDTHS = (1.0, 2.0, 4.0)
 """Standard deviations (pixels) of the Gaussians that residuals are smoothed with."""
 
-_SHOWN_WIDTH = 1.5
 _N_PLACES = 5
 _APART = 12  # pixels between places that are named
 
@@ -47,13 +46,13 @@ class LeftoverMap:
     ----------
     excess : (Y, X), smoothed residual over the most that noise reaches, signed; beyond
         -1 and 1 it is structure
-    smoothed : (Y, X), standardised residual smoothed by 1.5 pixels, to look at
+    standardised : (Y, X), the residual in standard deviations of the noise
     share : of the pixels beyond -1 and 1
     places : the strongest, of this image
     """
 
     excess: NDArray[np.float32]
-    smoothed: NDArray[np.float32]
+    standardised: NDArray[np.float32]
     share: float
     places: tuple[Place, ...]
 
@@ -117,7 +116,7 @@ def leftover_map(z: Floats, noise: Sequence[Floats], residual: Floats) -> Leftov
         excess = np.where(np.abs(relative) > np.abs(excess), relative, excess)
     return LeftoverMap(
         excess.astype(np.float32),
-        gaussian_filter(z, _SHOWN_WIDTH).astype(np.float32),
+        z.astype(np.float32),
         float(np.mean(np.abs(excess) > 1)),
         _places(excess, gaussian_filter(residual, 2.0)),
     )
