@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from napari_ppn2v.files.noise_model_files import load_noise_model, save_noise_model
     from napari_ppn2v.pipeline.checking import check_data
     from napari_ppn2v.pipeline.presets import preset
+    from napari_ppn2v.reports.make import report
     from napari_ppn2v.stop import StopToken
 
 __version__ = "0.1.0"
@@ -33,6 +34,7 @@ _HOMES = {
     "load_model": "files.model_file",
     "load_noise_model": "files.noise_model_files",
     "preset": "pipeline.presets",
+    "report": "reports.make",
     "save_model": "files.model_file",
     "save_noise_model": "files.noise_model_files",
     "train": "api",
@@ -52,6 +54,7 @@ __all__ = [
     "load_model",
     "load_noise_model",
     "preset",
+    "report",
     "save_model",
     "save_noise_model",
     "train",

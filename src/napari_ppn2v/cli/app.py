@@ -16,6 +16,7 @@ from napari_ppn2v.cli.evaluate import evaluate
 from napari_ppn2v.cli.info import info
 from napari_ppn2v.cli.noise_model import library_app, noise_model_app
 from napari_ppn2v.cli.output import complain
+from napari_ppn2v.cli.report import report
 from napari_ppn2v.cli.simulate import simulate
 from napari_ppn2v.errors import PPN2VError
 
@@ -90,5 +91,6 @@ app.add_typer(noise_model_app, name="noise-model")
 app.command()(simulate)
 app.command()(evaluate)
 app.command()(info)
+app.command()(report)
 app.command()(demo)
 app.info.help = DESCRIPTION

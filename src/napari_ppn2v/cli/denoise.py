@@ -65,6 +65,7 @@ def denoise(
     dtype: o.Dtype = None,
     device: o.Device = None,
     threads: o.Threads = None,
+    report: o.Report = False,
     resume: o.Resume = False,
     overwrite: o.Overwrite = False,
 ) -> None:
@@ -89,7 +90,8 @@ def denoise(
         napari-ppn2v denoise -o results --resume
     """
     given = {name: value for name, value in locals().items() if value is not None}
-    _run(given)
+    wants_report = given.pop("report")
+    _run(given, wants_report=wants_report)
 
 
 def train(
@@ -152,7 +154,7 @@ def train(
     _run(given)
 
 
-def _run(given: dict[str, Any]) -> None:
+def _run(given: dict[str, Any], *, wants_report: bool = False) -> None:
     """Run the job that the options given describe, and say what came of it."""
     if "out" not in given:
         raise BadSetting("No output is given. Name it with -o, for example -o results.")
@@ -168,6 +170,12 @@ def _run(given: dict[str, Any]) -> None:
     tell(report)
     if report.is_stopped:
         raise typer.Exit(EXIT_STOPPED)
+    if wants_report:
+        from napari_ppn2v.cli.report import write
+
+        folder = report.files.folder
+        page = write(folder, given.get("device"), given.get("threads"))
+        say("The report was stopped." if page is None else f"Report: {page}")
 
 
 def tell(report: "FileReport") -> None:

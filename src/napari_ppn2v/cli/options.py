@@ -207,6 +207,14 @@ Dtype = Annotated[
         rich_help_panel=RESULT,
     ),
 ]
+Report = Annotated[
+    bool,
+    typer.Option(
+        "--report",
+        help="Also write a one-page report, with checks of data and result.",
+        rich_help_panel=RESULT,
+    ),
+]
 Resume = Annotated[
     bool,
     typer.Option(

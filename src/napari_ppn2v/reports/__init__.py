@@ -1,0 +1,1 @@
+"""The report of a run: one page that says what was done and whether to believe it."""
