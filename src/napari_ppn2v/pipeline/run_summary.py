@@ -9,8 +9,9 @@ from napari_ppn2v.core.devices import choose_device, threads
 from napari_ppn2v.errors import BadFile, BadSetting, PPN2VError
 from napari_ppn2v.events import Notice
 from napari_ppn2v.files.model_file import MODEL_SUFFIX, load_model
+from napari_ppn2v.pipeline.camera_maps import corrected_images
 from napari_ppn2v.pipeline.data_check import check_stack
-from napari_ppn2v.pipeline.file_request import DenoiseRequest
+from napari_ppn2v.pipeline.file_request import DenoiseRequest, maps_of
 from napari_ppn2v.pipeline.inputs import find_images, open_noisy
 from napari_ppn2v.pipeline.provenance import from_plain
 from napari_ppn2v.pipeline.result_check import check_result
@@ -179,9 +180,9 @@ def _images_of(record: dict[str, Any]) -> tuple[list[OpenedImage], str]:
     """Open the noisy images again, or say why that cannot be done."""
     request = from_plain(DenoiseRequest, record["request"])
     try:
-        opened = open_noisy(
-            find_images(request.noisy), request.axes, request.channel, request.frames
-        )
+        found = find_images(request.noisy)
+        opened = open_noisy(found, request.axes, request.channel, request.frames)
+        opened = corrected_images(opened, maps_of(request))
     except PPN2VError as error:
         return [], f"The noisy images cannot be opened, so nothing is checked: {error}"
     shapes = [list(image.frames[0].layout.shape) for image in opened]
