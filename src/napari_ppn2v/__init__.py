@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from napari_ppn2v.files.model_file import load_model, save_model
     from napari_ppn2v.files.noise_model_files import load_noise_model, save_noise_model
     from napari_ppn2v.pipeline.checking import check_data
+    from napari_ppn2v.pipeline.inspection import inspect_noise_model
     from napari_ppn2v.pipeline.presets import preset
     from napari_ppn2v.reports.make import report
     from napari_ppn2v.stop import StopToken
@@ -30,6 +31,7 @@ _HOMES = {
     "check_data": "pipeline.checking",
     "denoise": "api",
     "fit_noise_model": "api",
+    "inspect_noise_model": "pipeline.inspection",
     "load_camera_maps": "files.camera_maps",
     "load_model": "files.model_file",
     "load_noise_model": "files.noise_model_files",
@@ -50,6 +52,7 @@ __all__ = [
     "check_data",
     "denoise",
     "fit_noise_model",
+    "inspect_noise_model",
     "load_camera_maps",
     "load_model",
     "load_noise_model",

@@ -103,7 +103,8 @@ class LocalNoise:
                 f"Only {len(found)} ranges of signal are left to measure the noise in, "
                 f"{n_clipped} are clipped. Give more or larger frames."
             )
-        return SignalRows(*np.array(found).T, n_clipped)
+        signals, variances, errors, counts = np.array(found).T
+        return SignalRows(signals, variances, errors, counts, n_clipped)
 
     def _is_clipped(self, extremes: NDArray) -> bool:
         low, high = extremes

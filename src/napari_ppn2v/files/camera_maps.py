@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +14,6 @@ from napari_ppn2v.files.lazy import DAMAGED
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from os import PathLike
 
     from numpy.typing import NDArray
 
@@ -39,12 +39,8 @@ def load_camera_maps(
     BadFile  If something is missing, ambiguous or cannot be read.
     BadData  If the maps do not fit each other or are no calibration.
     """
-    several = (
-        [paths]
-        if isinstance(paths, (str, Path)) or hasattr(paths, "__fspath__")
-        else list(paths)
-    )  # type: ignore[arg-type]
-    files = [Path(item) for item in several]  # type: ignore[arg-type]
+    several = [paths] if isinstance(paths, str | PathLike) else paths
+    files = [Path(item) for item in several]
     if len(files) == 1 and files[0].is_dir():
         folder = files[0]
         files = sorted(p for p in folder.iterdir() if p.suffix.lower() in _TIFFS)
