@@ -11,10 +11,10 @@ from napari_ppn2v.core.checks.findings import CHANCE, Finding, graded, worst
 from napari_ppn2v.core.checks.sample import (
     GAIN,
     block_side,
-    fourth_difference,
     in_blocks,
     median_with_error,
     quiet_blocks,
+    sixth_difference,
 )
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def spatial_correlation(sample: Sample, axis: int) -> Correlation | None:
     """Correlation of the noise of neighbouring pixels along one axis.
 
     Defined as mean(h_i · h_(i + lag)) / mean(h²), for lags 1 and 2, of which the one
-    farther from zero is returned. h is the fourth difference *across* the axis: it
+    farther from zero is returned. h is the sixth difference *across* the axis: it
     takes away what the optics draw, and leaves white noise white along the axis
     (the autocorrelation of the noise in the band of finest detail, cf. Box, Jenkins:
     Time Series Analysis, 1970, section 2.1). Averaged in blocks of 16 pixels; the
@@ -66,11 +66,11 @@ def spatial_correlation(sample: Sample, axis: int) -> Correlation | None:
     images = sample.noise
     if axis == 1:
         images = images.transpose(0, 2, 1)
-    residual = fourth_difference(images, 1)
+    residual = sixth_difference(images, 1)
     side = block_side(residual.shape)
     if not side:
         return None
-    quiet = quiet_blocks(images[:, 2:-2], residual, side)
+    quiet = quiet_blocks(images[:, 3:-3], residual, side)
     blocks = in_blocks(residual, side)
     power = np.square(blocks).mean(axis=(2, 4))[quiet]
     found = []
@@ -98,7 +98,7 @@ class SharedByFrames:
 def shared_by_frames(sample: Sample) -> SharedByFrames | None:
     """Compare the finest detail of frames: what stays, and what stays for a while.
 
-    h is the fourth difference along both axes, which keeps only what changes from
+    h is the sixth difference along both axes, which keeps only what changes from
     pixel to pixel in both directions: no image of a lens, so that a static sample
     does not count. The part that any two frames share is the mean of h_s · h_t over
     all s, t that do not follow each other, over the mean of h²; it is the variance of
@@ -112,11 +112,11 @@ def shared_by_frames(sample: Sample) -> SharedByFrames | None:
     """
     if len(sample) < _FRAMES_IN_TIME:
         return None
-    fine = fourth_difference(fourth_difference(sample.frames, 1), 2)
+    fine = sixth_difference(sixth_difference(sample.frames, 1), 2)
     side = block_side(fine.shape)
     if not side:
         return None
-    is_quiet = quiet_blocks(sample.frames[:, 2:-2, 2:-2], fine, side)
+    is_quiet = quiet_blocks(sample.frames[:, 3:-3, 3:-3], fine, side)
     most = max(1.0, 0.5 * len(sample))
     own = _block_power(fine, side).sum(0)
     quiet = is_quiet.sum(0) >= min(most, float(is_quiet.sum(0).max()))
@@ -219,16 +219,16 @@ def time_findings(shared: SharedByFrames | None) -> list[Finding]:
 def noise_spread(sample: Sample) -> float | None:
     """Measure the standard deviation of the noise in the quiet half, ADU.
 
-    The root of the mean square of the fourth difference along y over 70, the sum of
+    The root of the mean square of the sixth difference along y over 924, the sum of
     its squared coefficients; the median over blocks. In frames too small for that the
     spread of the differences of successive frames, None if there are none.
     """
-    residual = fourth_difference(sample.noise, 1)
+    residual = sixth_difference(sample.noise, 1)
     side = block_side(residual.shape)
     if not side:
         return float(sample.differences.std()) if len(sample.neighbours) else None
     power = _block_power(residual, side)
-    images = sample.noise[:, 2:-2]
+    images = sample.noise[:, 3:-3]
     quiet = quiet_blocks(images, residual, side)
     chosen = power[quiet] if quiet.any() else power
     return float((np.median(chosen) / GAIN) ** 0.5)

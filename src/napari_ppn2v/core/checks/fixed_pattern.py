@@ -10,9 +10,9 @@ import numpy as np
 from napari_ppn2v.core.checks.findings import Finding, graded, share
 from napari_ppn2v.core.checks.sample import (
     block_side,
-    fourth_difference,
     in_blocks,
     quiet_blocks,
+    sixth_difference,
 )
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ class Stripes:
 def stripes(sample: Sample, axis: int) -> Stripes | None:
     """Measure offsets of rows (axis 1) or columns (axis 2).
 
-    The fourth difference across the rows, averaged along a row over each quarter of
+    The sixth difference across the rows, averaged along a row over each quarter of
     the image, m_q. Quarters that do not touch share no structure of the sample but
     the offset of their row, so that the mean of m_a · m_b is the variance of the row
     offsets, in the same units as the mean square of the differences is that of the
@@ -96,7 +96,7 @@ def stripes(sample: Sample, axis: int) -> Stripes | None:
     width = images.shape[2] // _SEGMENTS
     if width < _NARROWEST_SEGMENT or images.shape[1] < 4 * _FEWEST_STEPS:
         return None
-    residual = fourth_difference(images, 1)
+    residual = sixth_difference(images, 1)
     n, height, _ = residual.shape
     cut = residual[..., : width * _SEGMENTS].reshape(n, height, _SEGMENTS, width)
     means = cut.mean(axis=3)
@@ -105,7 +105,7 @@ def stripes(sample: Sample, axis: int) -> Stripes | None:
         return None
     products = np.stack([means[..., a] * means[..., b] for a, b in _APART])
     power, error = _trimmed_mean(products.ravel())
-    error *= (2.63 * len(_APART)) ** 0.5  # neighbouring rows and pairs are related
+    error *= (3.17 * len(_APART)) ** 0.5  # neighbouring rows and pairs are related
     # of the noise in the quarter with the median power
     ratio, ratio_error = power / noise, error / noise
     fixed = 0.0
@@ -168,16 +168,16 @@ def pixel_noise_spread(sample: Sample) -> tuple[float, float] | None:
     For static recordings of at least 4 pairs of successive frames; None otherwise.
     """
     at = _pairs_apart(sample.neighbours)
-    side = block_side((sample.frames.shape[1] - 4, sample.frames.shape[2] - 4))
+    side = block_side((sample.frames.shape[1] - 6, sample.frames.shape[2] - 6))
     if len(at) < _FEWEST_STEPS or not sample.is_static or not side:
         return None
     squares = np.square(sample.frames[at + 1] - sample.frames[at]) / 2
     halves = [squares[0::2].mean(0), squares[1::2].mean(0)]
     mean = sample.frames.mean(0)
     level = _smoothed(mean)
-    residual = fourth_difference(mean[None], 1)
-    quiet = quiet_blocks(mean[None, 2:-2], residual, side)[0]
-    blocks = [in_blocks(each[None, 2:-2], side)[0] for each in (*halves, level)]
+    residual = sixth_difference(mean[None], 1)
+    quiet = quiet_blocks(mean[None, 3:-3], residual, side)[0]
+    blocks = [in_blocks(each[None, 3:-3], side)[0] for each in (*halves, level)]
     rows, columns = quiet.shape
     first, second, light = (each[:rows, :, :columns] for each in blocks)
     covariance = _about_line(first, light) * _about_line(second, light)
