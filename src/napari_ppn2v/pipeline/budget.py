@@ -17,11 +17,7 @@ import torch
 from napari_ppn2v.core.batches import VALIDATION_CROPS
 from napari_ppn2v.core.inference import estimate_image
 from napari_ppn2v.core.noise_models.gmm import GaussianMixtureModel
-from napari_ppn2v.core.objectives import (
-    mean_and_width,
-    negative_log_likelihood,
-    squared_error,
-)
+from napari_ppn2v.core.objectives import mean_and_width, negative_log_likelihood
 from napari_ppn2v.core.training_stack import DEFAULT_PIXELS, TrainingStack
 from napari_ppn2v.errors import BadSetting
 from napari_ppn2v.events import StageFinished, StageStarted, StepDone
@@ -33,6 +29,7 @@ from napari_ppn2v.pipeline.refinement import (
     PSEUDO_CLEAN_PIXELS,
     refinement_batches,
 )
+from napari_ppn2v.pipeline.stages import mean_objective
 from napari_ppn2v.pipeline.training import Trainer
 
 if TYPE_CHECKING:
@@ -40,7 +37,6 @@ if TYPE_CHECKING:
 
     from napari_ppn2v.core.batches import BatchSource
     from napari_ppn2v.core.frames import Frames
-    from napari_ppn2v.core.objectives import Objective
     from napari_ppn2v.events import Event
     from napari_ppn2v.pipeline.config import RunConfig, TrainingConfig
     from napari_ppn2v.stop import StopToken
@@ -306,7 +302,7 @@ class _DryRun:
         model = new_model(self.stack, config, self.device, *prior, seed)
         std = model.normalisation.std
         source: BatchSource = training_batches(self.stack, config, training)
-        objective: Objective = squared_error(std)
+        objective = mean_objective(self.stack, config, std)
         if kind == "pn2v":
             objective = negative_log_likelihood(self.noise_model.to(self.device))
         elif kind == "refinement":

@@ -38,7 +38,7 @@ class TrainingConfig:
         maximum=1024,
     )
     mask_box: int = setting(
-        4,
+        3,
         label="Mask box",
         unit="pixels",
         help="One pixel is hidden at a random place in every box of this side.",
@@ -51,6 +51,14 @@ class TrainingConfig:
         help="By the weighted mean of the neighbours, or by a random neighbour "
         "(as published).",
         choices=("mean", "random"),
+    )
+    weighting: str = setting(
+        "noise",
+        label="Weighting of the loss",
+        help="What the squared error of Noise2Void counts at each pixel: by 'noise', "
+        "less where there is more of it, as estimated from the image itself; or "
+        "'equal' everywhere (as published).",
+        choices=("noise", "equal"),
     )
     learning_rate: float = setting(
         3e-3, label="Learning rate", help="Highest learning rate.", minimum=1e-7

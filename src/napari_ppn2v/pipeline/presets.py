@@ -38,6 +38,7 @@ def _paper_ppn2v() -> RunConfig:
         patch_size=100,
         mask_box=6,  # about 278 hidden pixels of 100²; the paper says 312
         replacement="random",
+        weighting="equal",
         learning_rate=1e-3,
         schedule="plateau",
         steps_per_validation=5,
@@ -66,6 +67,7 @@ def _paper_n2v(name: str, n_filters: int, kernel_size: int) -> RunConfig:
         patch_size=64,
         mask_box=8,  # one in each box: 64 hidden pixels per patch of 64²
         replacement="random",
+        weighting="equal",
         learning_rate=4e-4,
         schedule="plateau",
         steps_per_validation=400,

@@ -18,6 +18,7 @@ from napari_ppn2v.core.batches import (
 )
 from napari_ppn2v.core.inference import Blindness
 from napari_ppn2v.core.noise_models.fitting import FittedNoiseModel, fit_noise_model
+from napari_ppn2v.core.noise_weights import noise_weight
 from napari_ppn2v.core.objectives import negative_log_likelihood, squared_error
 from napari_ppn2v.core.pairs import SignalObservationPairs
 from napari_ppn2v.core.prior_network import PriorNetwork
@@ -201,7 +202,19 @@ def _train_mean(
         seed,
         is_trained=False,
     )
-    return (yield from _train(run, start, squared_error(start.model.normalisation.std)))
+    objective = mean_objective(run.stack, run.config, start.model.normalisation.std)
+    return (yield from _train(run, start, objective))
+
+
+def mean_objective(stack: TrainingStack, config: RunConfig, std: float) -> Objective:
+    """Return the squared error that networks of one value per pixel are trained on.
+
+    Noisy targets count by their noise. Clean ones hold none. `std` is that of the data.
+    """
+    weight = None
+    if config.pretraining.weighting == "noise" and config.method != "care":
+        weight = noise_weight(stack.images, std)
+    return squared_error(std, weight)
 
 
 def train_pn2v(
