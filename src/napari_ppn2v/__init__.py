@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from napari_ppn2v.files.camera_maps import load_camera_maps
     from napari_ppn2v.files.model_file import load_model, save_model
     from napari_ppn2v.files.noise_model_files import load_noise_model, save_noise_model
+    from napari_ppn2v.pipeline.believing import check_repeats, check_result
     from napari_ppn2v.pipeline.checking import check_data
     from napari_ppn2v.pipeline.inspection import inspect_noise_model
     from napari_ppn2v.pipeline.presets import preset
@@ -29,6 +30,8 @@ _HOMES = {
     "CameraMaps": "core.camera_maps",
     "apply": "api",
     "check_data": "pipeline.checking",
+    "check_repeats": "pipeline.believing",
+    "check_result": "pipeline.believing",
     "denoise": "api",
     "fit_noise_model": "api",
     "inspect_noise_model": "pipeline.inspection",
@@ -50,6 +53,8 @@ __all__ = [
     "__version__",
     "apply",
     "check_data",
+    "check_repeats",
+    "check_result",
     "denoise",
     "fit_noise_model",
     "inspect_noise_model",

@@ -35,7 +35,7 @@ def test_the_figures_can_be_had_as_json(run, static):
     assert plain["rmse_adu"] > 0
     assert len(plain["halves"]) == 2
     assert all(half["is_estimate"] for half in plain["halves"])
-    assert not set(half["n_frames"] for half in plain["halves"]) - {3}
+    assert not {half["n_frames"] for half in plain["halves"]} - {3}
 
 
 def test_scenes_that_differ_from_frame_to_frame_are_refused(run, noisy):

@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 import torch
 
+import napari_ppn2v as ppn2v
 from napari_ppn2v.core.frames import as_frames
+from napari_ppn2v.core.noise_models.camera_models import PoissonGaussianModel
 from napari_ppn2v.errors import BadData, BadSetting
 from napari_ppn2v.events import PartStarted, collect, drain
 from napari_ppn2v.pipeline.journeys import train_denoiser
@@ -95,3 +97,18 @@ def test_a_stopped_check_returns_nothing(frames, config):
     stop.stop()
     job = check_with_repeats(frames, config, device=CPU, stop=stop)
     assert drain(job) is None
+
+
+def test_python_calls_do_the_same_with_arrays(frames, config):
+    stack = np.stack([frames.frame(n) for n in range(len(frames))])
+    found = ppn2v.check_repeats(stack, axes="TYX", config=config, device="cpu")
+    job = check_with_repeats(frames, config, device=CPU, stop=StopToken())
+    assert found == drain(job)
+
+
+def test_a_noise_model_that_would_not_be_used_is_refused(frames, config):
+    model = PoissonGaussianModel(
+        gain=2.2, offset=100, read_noise=3.3, signal_range=(100, 190)
+    )
+    with pytest.raises(BadSetting, match="uses no noise model"):
+        ppn2v.check_repeats(np.ones((4, 32, 32)), noise_model=model, config=config)

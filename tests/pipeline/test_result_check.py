@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+import napari_ppn2v as ppn2v
 from napari_ppn2v.core.frames import as_frames
 from napari_ppn2v.core.noise_models.camera_models import PoissonGaussianModel
 from napari_ppn2v.errors import BadSetting
@@ -134,3 +135,12 @@ def test_images_are_spread_over_all_recordings():
     assert images[0] == (0, 0)
     assert images[-1] == (1, 2)
     assert len(set(images)) == 24
+
+
+def test_the_python_call_does_the_same_with_an_array(checked, denoiser, sample):
+    _, check = checked
+    found = ppn2v.check_result(
+        denoiser, sample.observation, axes="TYX", is_bootstrapped=False, device="cpu"
+    )
+    assert found.errors == check.errors
+    assert found.findings == check.findings
