@@ -42,7 +42,7 @@ def write_results(
         "“careful” or “will not work”.",
         _summary(rows, faults, questions),
         "## Real recordings",
-        markdown_table([_real(row) for row in _of(rows, "real")]),
+        _table([_real(row) for row in _of(rows, "real")]),
         "## False alarms",
         f"{len(_of(rows, CLEAN[0]))} clean stacks, {len(_of(rows, CLEAN[1]))} clean "
         f"calibrations, {len(_of(rows, CLEAN[2]))} calibrations with their images. "
@@ -59,6 +59,10 @@ def write_results(
         _times(rows),
         machine,
     )
+
+
+def _table(rows: list[dict[str, str]]) -> str:
+    return markdown_table(rows) if rows else "Not run."
 
 
 def _of(rows: Sequence[Row], part: str) -> list[Row]:
@@ -174,6 +178,8 @@ def _times(rows: Sequence[Row]) -> str:
         ("before training", "The glance before training at the same"),
     ):
         own = [row for row in _of(rows, "time") if row["name"] == name]
+        if not own:
+            continue
         seconds = statistics.median(row["seconds"] for row in own)
         cpu = statistics.median(row["cpu_seconds"] for row in own)
         words.append(
