@@ -13,6 +13,7 @@ from napari_ppn2v.core.frames import as_frames
 from napari_ppn2v.core.noise_models.camera_models import PoissonGaussianModel
 from napari_ppn2v.errors import BadSetting
 from napari_ppn2v.events import StepDone, collect, drain
+from napari_ppn2v.pipeline.inference_choice import choose_inference
 from napari_ppn2v.pipeline.journeys import train_denoiser
 from napari_ppn2v.pipeline.noise_sources import GivenNoiseModel
 from napari_ppn2v.pipeline.result_check import check_result, chosen_images
@@ -144,3 +145,41 @@ def test_the_python_call_does_the_same_with_an_array(checked, denoiser, sample):
     )
     assert found.errors == check.errors
     assert found.findings == check.findings
+
+
+@pytest.fixture(scope="module")
+def with_std(denoiser, sample, quick):
+    """The same model, with its uncertainty calibrated on the frames themselves."""
+    images = [x.astype(np.float32) for x in sample.observation]
+    options = [("refined", False), ("prior-mean", False)]
+    job = choose_inference(denoiser, images, options, seed=0, stop=StopToken())
+    calibration = drain(job).std_calibration
+    return replace(denoiser, std_calibration=calibration)
+
+
+def test_the_uncertainty_that_is_delivered_is_calibrated(denoiser, with_std, sample):
+    image = sample.observation[0].astype(np.float32)
+    before = denoiser.estimate_image(image).posterior_std
+    after = with_std.estimate_image(image).posterior_std
+    assert not np.allclose(before, after)
+    np.testing.assert_allclose(after, with_std.std_calibration(before), rtol=1e-5)
+    errors = [
+        (sample.truth[k] - with_std.result(found)) / found.posterior_std
+        for k, x in enumerate(sample.observation)
+        for found in [with_std.estimate_image(x.astype(np.float32))]
+    ]
+    assert np.std(errors) == pytest.approx(1, abs=0.2)
+
+
+def test_a_calibration_is_not_used_for_another_estimate(denoiser, with_std, sample):
+    image = sample.observation[0].astype(np.float32)
+    found = [
+        replace(each, estimate="prior-mean").estimate_image(image).posterior_std
+        for each in (denoiser, with_std)
+    ]
+    assert np.array_equal(*found) if found[0] is not None else found[1] is None
+
+
+def test_a_model_file_keeps_the_calibration(with_std, tmp_path):
+    path = ppn2v.save_model(tmp_path / "model.ppn2v", with_std)
+    assert ppn2v.load_model(path).std_calibration == with_std.std_calibration

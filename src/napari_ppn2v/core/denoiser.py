@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from napari_ppn2v.core.networks import UNet
     from napari_ppn2v.core.noise_models.base import NoiseModel
     from napari_ppn2v.core.prior_network import PriorNetwork
+    from napari_ppn2v.core.std_calibration import StdCalibration
     from napari_ppn2v.core.tiling import Span
 
 TARGET_WORDS = {
@@ -49,6 +50,8 @@ class Denoiser:
     refined : network that gives the MMSE estimate by itself, or None
         Taught on synthetic observations of the denoised images; it sees every pixel
         and needs no noise model at inference.
+    std_calibration : of the posterior standard deviation, or None; used where estimate
+        and blindness are those it was fitted for
     target : "clean" (CARE) or "noisy" (Noise2Noise), what a network that was trained
         on pairs of images had as targets; empty where it had noisy images alone
     """
@@ -62,6 +65,7 @@ class Denoiser:
     provenance: dict[str, Any] = field(default_factory=dict)
     refined: PriorNetwork | None = None
     target: str = ""
+    std_calibration: StdCalibration | None = None
 
     @property
     def method(self) -> str:
@@ -142,7 +146,12 @@ class Denoiser:
         return None if self.estimate == "refined" else self.blindness
 
     def _named(self, found: RegionEstimate) -> RegionEstimate:
-        """Call the mean of a refined network what it is, the MMSE estimate."""
+        """Call the mean of a refined network what it is, and calibrate the std."""
+        known, std = self.std_calibration, found.posterior_std
+        in_use = (self.estimate, self.is_blind)
+        if known is not None and (known.estimate, known.is_blind) == in_use:
+            std = None if std is None else known(std)
+            found = replace(found, posterior_std=std)
         if self.estimate != "refined":
             return found
         return replace(found, mmse=found.prior_mean)

@@ -64,6 +64,9 @@ def save_model(path: str | PathLike[str], denoiser: Denoiser) -> Path:
         "is_blind": denoiser.is_blind,
         "reason": denoiser.reason,
         "noise_model": plain,
+        "std_calibration": None
+        if denoiser.std_calibration is None
+        else denoiser.std_calibration.as_plain(),
         "provenance": denoiser.provenance,
     }
     content = np.frombuffer(json.dumps(header).encode(), dtype=np.uint8)
@@ -81,11 +84,13 @@ def load_model(path: str | PathLike[str]) -> Denoiser:
     """
     from napari_ppn2v.core.denoiser import TARGET_WORDS, Denoiser
     from napari_ppn2v.core.inference import Blindness
+    from napari_ppn2v.core.std_calibration import StdCalibration
 
     path = Path(path)
     header, arrays = _read(path)
     try:
         hidden, target = header["training_blindness"], header.get("target", "")
+        calibration = header.get("std_calibration")  # not in older files
         if target not in ("", *TARGET_WORDS):
             raise ValueError(f"the target {target!r} is unknown")
         return Denoiser(
@@ -100,6 +105,9 @@ def load_model(path: str | PathLike[str]) -> Denoiser:
             reason=str(header["reason"]),
             provenance=dict(header["provenance"]),
             target=target,
+            std_calibration=None
+            if calibration is None
+            else StdCalibration.from_plain(calibration),
         )
     except (*DAMAGED, PPN2VError) as error:
         raise BadFile(

@@ -39,14 +39,16 @@ def choose_estimate(
         provenance=run.provenance(),
         refined=refined,
     )
-    if len(options) == 1 or run.stop.is_stopped:
+    is_settled = len(options) == 1
+    wants_std = run.config.inference.posterior_std and denoiser.gives_posterior_std
+    if run.stop.is_stopped or (is_settled and not wants_std):
         return denoiser
     began = time.perf_counter()
     yield StageStarted("inference choice", 0)
     choice = yield from choose_inference(
         denoiser, run.stack.images, options, seed=run.config.seed, stop=run.stop
     )
-    if choice is not None:
+    if choice is not None and not is_settled:
         yield Notice(f"Estimate used: {choice.reason}.")
     yield finished(run, "inference choice", began)
     if choice is None:
@@ -55,7 +57,8 @@ def choose_estimate(
         denoiser,
         estimate=choice.estimate,
         is_blind=choice.is_blind,
-        reason=choice.reason,
+        reason=denoiser.reason if is_settled else choice.reason,
+        std_calibration=choice.std_calibration,
     )
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from napari_ppn2v.core.risk import Risk, estimated_risk
+from napari_ppn2v.core.std_calibration import StdCalibration, StdTally
 from napari_ppn2v.events import Event, StepDone
 
 if TYPE_CHECKING:
@@ -37,13 +38,16 @@ WORDS = {
 class InferenceChoice:
     """The estimate and inference to use, and the figures behind the choice.
 
-    `risks` maps (estimate, is_blind) to the estimated mean squared error, ADU².
+    `risks` maps (estimate, is_blind) to the estimated mean squared error, ADU²;
+    `std_calibration` brings the uncertainty of the estimate to its errors, None where
+    there is no uncertainty.
     """
 
     estimate: str
     is_blind: bool
     reason: str
     risks: dict[tuple[str, bool], Risk]
+    std_calibration: StdCalibration | None = None
 
 
 def choose_inference(
@@ -82,24 +86,32 @@ def choose_inference(
         for name, blind in options
     }
     outcomes: dict[tuple[str, bool], list[NDArray]] = {key: [] for key in options}
+    tallies = {key: StdTally() for key in options}
     crops = _crops(images, np.random.default_rng(seed))
     for number, crop in enumerate(crops):
         done = StepDone(STAGE, number, len(crops))
-        results = yield from _results(ways, crop, done, stop)
-        if results is None:
+        found = yield from _results(ways, crop, done, stop)
+        if found is None:
             break
+        results = {key: ways[key].result(each) for key, each in found.items()}
         signal = results[options[0]]
         simulated, variance = _simulate(noise_model, signal, generator)
         again = yield from _results(ways, simulated, done, stop)
         if again is None:
             break
-        for key, repeated in again.items():
+        for key, other in again.items():
+            repeated, std = ways[key].result(other), found[key].posterior_std
             fields = [results[key], crop, repeated, simulated, signal, variance]
             outcomes[key].append(np.stack(fields).reshape(6, -1))
+            if std is not None and ways[key].gives_posterior_std:
+                shown = (std, crop, results[key], simulated, repeated, signal)
+                tallies[key].add(*shown)
         yield StepDone(STAGE, number + 1, len(crops))
     if not outcomes[options[0]]:
         return None
-    return _best(outcomes)
+    best = _best(outcomes)
+    key = best.estimate, best.is_blind
+    return replace(best, std_calibration=tallies[key].result(*key))
 
 
 def _best(outcomes: dict[tuple[str, bool], list[NDArray]]) -> InferenceChoice:
@@ -124,7 +136,7 @@ def _results(
     image: NDArray[np.float32],
     done: StepDone,
     stop: StopToken,
-) -> Generator[Event, None, dict[tuple[str, bool], NDArray[np.float32]] | None]:
+) -> Generator[Event, None, dict[tuple[str, bool], RegionEstimate] | None]:
     """Denoise in each way; what several ways share is computed once.
 
     Yields `done` after each pass of the network; returns None if stopped.
@@ -144,7 +156,7 @@ def _results(
                 yield done
                 if stop.is_stopped:
                     return None
-        results[name, is_blind] = way.result(estimates[shared])
+        results[name, is_blind] = estimates[shared]
     return results
 
 
