@@ -111,6 +111,15 @@ def test_pixels_at_the_floor_do_not_bias_the_slope():
     assert transfer_line(rows).slope == pytest.approx(1.5, rel=0.02)
 
 
+def test_few_repeats_of_a_dark_scene_do_not_bias_the_slope():
+    rng = np.random.default_rng(0)
+    light = 40 * np.linspace(-1, 1, 128 * 128).clip(0).reshape(128, 128) ** 2
+    frames = np.stack([SCMOS.expose(100 + 2.2 * light, rng) for _ in range(20)])
+    pairs = SignalObservationPairs.from_calibration(frames).histogram()
+    line = transfer_line(signal_rows(pairs))
+    assert line.slope == pytest.approx(2.2, rel=0.02)
+
+
 def test_saturation_of_single_frames_does_not_bend_the_slope():
     rng = np.random.default_rng(1)
     signal = SCMOS.offset + 2.2 * np.linspace(0, 100, 96 * 96).reshape(96, 96)

@@ -47,7 +47,7 @@ _NAMES: dict[CameraKind, str] = {
 }
 _CLEAR = 3.5  # standard errors by which one camera model must be likelier
 _CLEAR_NATS = 2e-4  # per pixel, and at least by this
-_MOST_UNSURE = 0.3  # of the read noise; beyond, it counts as not told
+_MOST_UNSURE = 0.15  # of the read noise; beyond, it counts as not told
 _MODEL_ROWS = 60
 
 
@@ -244,9 +244,10 @@ def _notes_of_line(line: TransferLine, rows: SignalRows) -> list[str]:
         )
     if line.has_odd_dark_rows:
         notes.append(
-            "The darkest signals lie off the line of the others, as they do where "
-            "offset or read noise differ from pixel to pixel; they were left out. "
-            "Camera maps would correct it."
+            "The darkest signals lie off the line of the others and were left out. "
+            "That is so where offset or read noise differ from pixel to pixel, or "
+            "where few repeats leave the signal unsure; more repeats, or camera maps, "
+            "may help."
         )
     if line.n_bent:
         notes.append(
@@ -391,7 +392,10 @@ def _by_shape(
         "Offset and read noise are separated by the shape of the noise alone, which "
         "holds if all pixels are alike. A recording without light makes them sure."
     )
-    offset = Measured(model.offset, errors["offset"])
+    on_line = line.zero + (model.read_noise**2 + cell**2 / 12) / line.slope
+    apart = abs(on_line - model.offset)
+    unsure = math.hypot(errors["offset"], max(apart - 2 * line.zero_error, 0.0))
+    offset = Measured(model.offset, unsure)
     return offset, Measured(model.read_noise, error), [note]
 
 

@@ -35,6 +35,7 @@ _MOST_CLIPPED = 2e-3  # share at an end of the range that spoils a row
 _LIT = 2.0  # times the smallest variance, from which a row holds mostly photon noise
 _FEWEST_LIT = 6  # rows
 _MODEL_ERROR = 0.03  # of a variance, allowed where dark rows are compared with the line
+_STRAIGHT = 0.02  # misfit up to which dark rows are taken to lie on the line
 _AGREEING = 0.8  # share of the dark pairs that have to lie on the line of the lit ones
 _BENT = 0.01  # of the variance, by which saturated rows lie below the line at least
 _MOST_REFITS = 6
@@ -173,10 +174,11 @@ def transfer_line(
 
     Each row weighs by its standard error and by the misfit that all rows share, found
     so that chi² equals its degrees of freedom (Paule and Mandel 1982); rows beyond
-    two standard errors count less (Huber weights). Where pixels differ in their
-    offset, the darkest rows hold the pixels of low offset and not those of little
-    light: they are used only if they lie on the line of the rows with light. Rows at
-    the bright end that bend down together are saturated and left out.
+    two standard errors count less (Huber weights). The darkest rows are used only if
+    they lie on the line of the rows with light: where pixels differ in their offset,
+    or the mean of few repeats is uncertain, they hold other pixels than those of
+    little light. Rows at the bright end that bend down together are saturated and
+    left out.
 
     Parameters
     ----------
@@ -211,7 +213,9 @@ def _without_odd_dark_rows(
     if is_lit.sum() < _FEWEST_LIT or is_lit.all():
         return rows, False
     lit = rows.taken(is_lit)
-    if _agrees(_fitted(lit, through), rows.taken(~is_lit)):
+    line, whole = _fitted(lit, through), _fitted(rows, through)
+    is_bent = whole.misfit > max(_STRAIGHT, 2 * line.misfit)
+    if not is_bent and _agrees(line, rows.taken(~is_lit)):
         return rows, False
     return lit, True
 
