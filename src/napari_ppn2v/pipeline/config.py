@@ -192,6 +192,11 @@ ESTIMATES = {
 }
 
 
+ENOUGH_PRETRAINING, LARGEST_SHARE = 400, 0.45
+"""Steps of Noise2Void before refinement, and most of all steps that it gets for them.
+With 250 instead of 400 of 1800 steps the result on `w2s` was 0.22 dB lower."""
+
+
 def method_help(methods: tuple[str, ...]) -> str:
     """Say what each of some methods is."""
     return " ".join(f"'{name}': {METHOD_HELP[name]}" for name in methods)
@@ -305,17 +310,25 @@ class RunConfig:
         """Return the same settings with `n_steps` in all, at least one per training.
 
         Each training keeps its share of them; the first takes what rounding leaves
-        over, so that the same total always means the same run.
+        over, so that the same total always means the same run. Before refinement,
+        Noise2Void is given more than its share of few steps.
         """
         scale = n_steps / self.n_steps
         scaled = replace(
             self,
             training=_scaled(self.training, scale),
-            refinement=_scaled(self.refinement, scale),
+            refinement=_scaled(self.refinement, self._refinement_scale(n_steps)),
         )
         later = scaled.n_steps - scaled.pretraining.n_steps
         first = max(1, n_steps - later) / self.pretraining.n_steps
         return replace(scaled, pretraining=_scaled(self.pretraining, first))
+
+    def _refinement_scale(self, n_steps: int) -> float:
+        share = self.pretraining.n_steps / self.n_steps
+        first = min(ENOUGH_PRETRAINING, LARGEST_SHARE * n_steps)
+        if self.method != "refined" or share * n_steps >= first:
+            return n_steps / self.n_steps
+        return (n_steps - first) / (self.n_steps - self.pretraining.n_steps)
 
 
 def _scaled(config: TrainingConfig, scale: float) -> TrainingConfig:
