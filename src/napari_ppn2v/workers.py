@@ -77,8 +77,10 @@ class Run:
         on_done: Callable[[Any], str | None] | None,
         on_failed: Callable[[PPN2VError], None] | None,
         is_quiet: bool,
+        is_light: bool = False,
     ) -> None:
         self.session, self.title, self._is_quiet = session, title, is_quiet
+        self._is_light = is_light
         self.stop_token = StopToken()
         self.is_abandoned = False
         self.worker: Any = None
@@ -124,7 +126,8 @@ class Run:
         gate = _Gate()
         assert self._job is not None
         try:
-            _load_engine()
+            if not self._is_light:
+                _load_engine()
             steps = self._job(self.stop_token)
             while True:
                 self._wait_while_paused()
@@ -232,6 +235,7 @@ def launch(
     on_done: Callable[[Any], str | None] | None = None,
     on_failed: Callable[[PPN2VError], None] | None = None,
     is_quiet: bool = False,
+    is_light: bool = False,
 ) -> Run:
     """Run a job in a thread; call this, and be called back, on the window's thread.
 
@@ -249,6 +253,9 @@ def launch(
         last message.
     on_failed : called with the error, of whatever kind, in words for the user
     is_quiet : keep out of napari's notifications and activity dock
+    is_light
+        The job needs neither torch nor any module that is not loaded yet, so that it
+        begins at once.
 
     Returns
     -------
@@ -260,7 +267,7 @@ def launch(
     """
     if session.is_busy:
         raise Busy(session.why_busy)
-    run = Run(session, title, on_event, on_done, on_failed, is_quiet)
+    run = Run(session, title, on_event, on_done, on_failed, is_quiet, is_light)
     session.run = run
     session.begin(title, planned, expected)
     run._start(job)

@@ -19,6 +19,7 @@ from napari_ppn2v.events import (
     StageStarted,
     StepDone,
 )
+from napari_ppn2v.pipeline.checking import glance
 from napari_ppn2v.pipeline.journeys import (
     SMALLEST_SIDE,
     TrainedRun,
@@ -193,6 +194,8 @@ def _run(
             check_trainable(request.training_source(channel), smallest)
         if is_reading:
             yield from _read_through(request, stop)
+            for channel in request.channels:
+                yield from glance([request.observation.frames(channel)], stop)
         runs: list[TrainedRun] = []
         seconds: dict[str, float] = {}
         for number, channel in enumerate(request.channels):

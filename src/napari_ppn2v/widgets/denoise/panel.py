@@ -9,6 +9,7 @@ from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QLabel
 
 from napari_ppn2v.errors import PPN2VError
+from napari_ppn2v.pipeline.stack_checks import check_observation
 from napari_ppn2v.pipeline.stack_request import Stack, StackRequest
 from napari_ppn2v.session.state import Status
 from napari_ppn2v.widgets.denoise.noise_section import BOOTSTRAP, SAVED, NoiseSection
@@ -19,15 +20,21 @@ from napari_ppn2v.widgets.denoise.time_section import CHOICES, TimeSection
 from napari_ppn2v.widgets.dock import Dock
 from napari_ppn2v.widgets.layers.placing import read_layer
 from napari_ppn2v.widgets.parts.basics import ExplainedButton
+from napari_ppn2v.widgets.parts.data_check import DataCheckPart
 from napari_ppn2v.widgets.parts.image_section import ImageSection
 from napari_ppn2v.widgets.parts.result_options import ResultOptions
 from napari_ppn2v.widgets.parts.section import Section
 
 if TYPE_CHECKING:
+    from collections.abc import Generator
+
     from napari.layers import Image
 
+    from napari_ppn2v.events import Event
     from napari_ppn2v.pipeline.config import RunConfig
+    from napari_ppn2v.pipeline.data_check import DataCheck
     from napari_ppn2v.session.state import RunState
+    from napari_ppn2v.stop import StopToken
 
 _SETTLED_MS = 50  # after which what is shown anew has its place in the dock
 
@@ -43,6 +50,7 @@ class DenoisePanel(Dock):
     def __init__(self, napari_viewer: "napari.viewer.Viewer") -> None:  # type: ignore[name-defined] # noqa: F821, UP037
         super().__init__(napari_viewer)
         self.image = ImageSection(self.viewer)
+        self.data_check = DataCheckPart("Check data", theme=str(self.viewer.theme))
         self.noise = NoiseSection(self.viewer, self.session)
         self.time = TimeSection()
         self.settings = SettingsSection()
@@ -58,13 +66,14 @@ class DenoisePanel(Dock):
     # -- building ---------------------------------------------------------------------
 
     def _lay_out(self) -> None:
-        for title, part in (
-            ("1 · Image", self.image),
-            ("2 · Noise model", self.noise),
-            ("3 · Time", self.time),
+        for title, parts in (
+            ("1 · Image", (self.image, self.data_check)),
+            ("2 · Noise model", (self.noise,)),
+            ("3 · Time", (self.time,)),
         ):
             self.column.addWidget(_heading(title))
-            self.column.addWidget(part)
+            for part in parts:
+                self.column.addWidget(part)
         self.column.addWidget(Section("Further layers", self.results))
         self.column.addWidget(self.settings)
         self.start.button.setMinimumHeight(34)
@@ -77,10 +86,12 @@ class DenoisePanel(Dock):
         self.settings.changed.connect(self._on_changed)
         self.time.changed.connect(self._on_time)
         self.start.clicked.connect(self._on_start)
+        self.data_check.asked.connect(self._check_data)
         self.estimates.began.connect(self.time.show_measuring)
         self.estimates.measured.connect(self._show_times)
         self.estimates.failed.connect(self.time.show_unknown)
         self.session.state_changed.connect(self._on_state)
+        self.viewer.events.theme.connect(self._on_theme)
         self._scroller.setSingleShot(True)
         self._scroller.setInterval(_SETTLED_MS)
         self._scroller.timeout.connect(self._show_monitor)
@@ -91,6 +102,8 @@ class DenoisePanel(Dock):
             return
         super().close_down()
         self.estimates.cancel()
+        self.data_check.cancel()
+        self.viewer.events.theme.disconnect(self._on_theme)
         self.image.close_down()
         self.denoising.close_down()
         self.session.state_changed.disconnect(self._on_state)
@@ -151,6 +164,7 @@ class DenoisePanel(Dock):
     def _on_changed(self) -> None:
         """Say whether and why not the run can begin, and have its time measured."""
         self.noise.show_image(self.image.layer.value)
+        self._show_data_check()
         self._show_reason()
         if self._reason():
             self.estimates.cancel()
@@ -210,6 +224,36 @@ class DenoisePanel(Dock):
             or self.noise.kind == BOOTSTRAP
         )
         return timing.stages_for(config, pixels, needs_n2v, noise_source=source)
+
+    # -- checking ---------------------------------------------------------------------
+
+    def _show_data_check(self) -> None:
+        """Drop findings on what is no longer chosen."""
+        layer, recording = self.image.layer.value, self.noise.recording_layer
+        data = self.image.data
+        arrays = tuple(None if la is None else la.data for la in (layer, recording))
+        axes = "" if data is None else data.axes
+        self.data_check.set_subject(arrays, (axes, self.image.chosen_channels))
+        is_ready = layer is not None and not self.image.problem_text()
+        self.data_check.setVisible(is_ready)
+
+    def _check_data(self) -> None:
+        recording = self.noise.recording_layer
+        channels = self.image.chosen_channels
+        try:
+            stack = self.image.stack()
+            scene = None if recording is None else _recording(recording)
+        except PPN2VError as error:
+            self.data_check.message.show_error(str(error))
+            return
+
+        def job(stop: StopToken) -> Generator[Event, None, DataCheck]:
+            return check_observation(stack, channels, stop, recording=scene)
+
+        self.data_check.begin(job, stack.name)
+
+    def _on_theme(self, event: Any = None) -> None:
+        self.data_check.set_theme(str(self.viewer.theme))
 
     # -- running ----------------------------------------------------------------------
 

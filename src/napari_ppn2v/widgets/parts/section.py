@@ -47,5 +47,11 @@ class Section(QCollapsible):
         if content is not None:
             self.addWidget(content)
 
+    def set_title(self, title: str) -> None:
+        """Give it another title."""
+        self._title = title
+        self.toggleButton().setAccessibleName(title)
+        self._on_toggled(self.isExpanded())
+
     def _on_toggled(self, is_open: bool) -> None:
         self.setText(f"{_OPEN if is_open else _CLOSED} {self._title}")
