@@ -99,6 +99,18 @@ def test_errors_of_single_pixels_are_seen_where_the_variance_is_known():
     assert found.white_share > 0.5
 
 
+def test_a_variance_from_the_same_data_has_no_say():
+    """Whatever it is: what the network lost is in it, as noise."""
+    signals = [scene(k) for k in range(4)]
+    found = []
+    for factor in (0.95, 1.05):
+        rng = np.random.default_rng(1)
+        sums = [measured(s, rng, variance_factor=factor)[0] for s in signals]
+        found.append(expected_errors(sums, variance_uncertainty=None))
+    assert found[0].per_image == found[1].per_image
+    assert found[0].white_share == 0
+
+
 def correlated(signal, rng):
     """Noise smoothed along x, as of a slow amplifier."""
     white = rng.normal(size=signal.shape)

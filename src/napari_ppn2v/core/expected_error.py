@@ -25,7 +25,8 @@ independent from pixel to pixel, such as the loss of single bright pixels.
 The estimate is the second one for each image, drawn by its own standard error towards
 the simulated error (whose chance error is small, and whose level is wrong by nearly the
 same factor in all images); and raised, for all images by one factor, by as much of the
-difference to the first one as the uncertainty of the variance leaves significant.
+difference to the first one as the uncertainty of the variance leaves significant. A
+bootstrapped variance (two of the same frames differed by 3 %) is not used at all.
 
 The first formula is that of Stein 1981 (Annals of Statistics 9, 1135) carried to other
 noise, the drawing together that of James and Stein 1961.
@@ -231,7 +232,7 @@ def expected_errors(
     images: Sequence[ErrorSums],
     *,
     noise_correlation: float = 0.0,
-    variance_uncertainty: float = VARIANCE_UNCERTAINTY,
+    variance_uncertainty: float | None = VARIANCE_UNCERTAINTY,
 ) -> ExpectedErrors:
     """Join what the images say to an error of each.
 
@@ -240,7 +241,9 @@ def expected_errors(
     images : of one recording, denoised by one model
     noise_correlation : largest correlation of the noise between neighbours, where a
         check of the data has measured it
-    variance_uncertainty : share by which the noise model's variance may be wrong
+    variance_uncertainty : share by which the noise model's variance may be wrong; None
+        where it was fitted to the same data, which makes it no witness of what was
+        lost from them: errors of single pixels are then left out
 
     Returns
     -------
@@ -348,9 +351,11 @@ def _drawn_together(images: Sequence[ErrorSums]) -> tuple[Floats, Floats]:
 
 
 def _white(
-    images: Sequence[ErrorSums], squares: Floats, uncertainty: float
+    images: Sequence[ErrorSums], squares: Floats, uncertainty: float | None
 ) -> tuple[float, float]:
     """Mean squared error that neighbours do not see, ADU², and its standard error."""
+    if uncertainty is None:
+        return 0.0, 0.0
     beyond = float(np.mean([each.risk for each in images]) - np.mean(squares))
     share = np.hypot(uncertainty, VARIANCE_OF_AN_IMAGE / np.sqrt(len(images)))
     chance = float(share * np.mean([each.variance for each in images]))

@@ -10,6 +10,7 @@ import torch
 
 from napari_ppn2v.core.checks.findings import Finding
 from napari_ppn2v.core.expected_error import (
+    VARIANCE_UNCERTAINTY,
     ErrorSums,
     ExpectedErrors,
     error_sums,
@@ -135,7 +136,11 @@ def check_result(
         return None
     yield StageFinished(STAGE, 0.0)
     residual = look.tally.result()
-    errors = expected_errors(look.sums, noise_correlation=noise_correlation)
+    errors = expected_errors(
+        look.sums,
+        noise_correlation=noise_correlation,
+        variance_uncertainty=None if is_bootstrapped else VARIANCE_UNCERTAINTY,
+    )
     return ResultCheck(
         images=tuple(images[: len(look.sums)]),
         residual=residual,
