@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
+from napari.components import ViewerModel
 from scipy.ndimage import gaussian_filter
 
 from napari_ppn2v.core.camera import Camera, simulate_calibration, simulate_stack
+from napari_ppn2v.core.noise_model_config import NoiseModelConfig
+from napari_ppn2v.session.session import NamedNoiseModel
 from napari_ppn2v.widgets.denoise.noise_section import CALIBRATION
 from napari_ppn2v.widgets.denoise.panel import DenoisePanel
+from napari_ppn2v.widgets.noise_model.panel import NoiseModelPanel
+from napari_ppn2v.widgets.noise_model.source import ESTIMATE
+from tests.widgets import noise_models
 
 SECONDS = 240_000  # ms, on a very busy machine
 CAMERA = Camera("scmos", gain=2.2, offset=100.0, read_noise=3.0)
@@ -171,3 +178,78 @@ def test_a_check_loads_no_torch():
         "assert 'torch' not in sys.modules\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=240)
+
+
+# -- the dock of noise models -------------------------------------------------------
+
+
+@pytest.fixture
+def noise_panel(qtbot):
+    """The dock beside a viewer without a window, which is made in no time."""
+    viewer = ViewerModel()
+    viewer.add_image(noise_models.recording(), name="diaphragm")
+    made = NoiseModelPanel(viewer)
+    qtbot.addWidget(made, before_close_func=NoiseModelPanel.close_down)
+    made.reset_choices()
+    return made
+
+
+def test_a_recording_is_checked_against_the_image_to_be_denoised(noise_panel, qtbot):
+    bright = simulate_stack(
+        noise_models.SCMOS, n_frames=3, size=64, peak_electrons=900, seed=1
+    ).observation
+    image = noise_panel.viewer.add_image(bright, name="cells")
+    noise_panel.reset_choices()
+    part = noise_panel.pairs_check.check
+    assert noise_panel.pairs_check.image.value is None
+    check(part, qtbot)
+    assert part.check.subject == "calibration"
+    assert part.check.finding("signal range") is None
+    noise_panel.pairs_check.image.choose(image)
+    assert part.check is None
+    found = check(part, qtbot)
+    assert part.check.finding("signal range").verdict != "fine"
+    assert "Signal range" in found.important.text()
+
+
+def test_a_noisy_image_in_the_dock_of_noise_models_is_checked_too(noise_panel, qtbot):
+    part = noise_panel.pairs_check.check
+    noise_panel.source.choose(ESTIMATE)
+    assert part.button.button.text() == "Check data"
+    assert not noise_panel.pairs_check.image.isVisibleTo(noise_panel.pairs_check)
+    check(part, qtbot)
+    assert part.check.subject == "images"
+
+
+def test_the_camera_is_read_from_pairs_with_its_uncertainties(noise_panel, qtbot):
+    card = noise_panel.camera
+    assert not card.isVisibleTo(noise_panel)
+    named = NamedNoiseModel("fitted", noise_models.model(n_components=1))
+    noise_panel._show(replace(named, pairs=noise_models.pairs()))
+    assert card.isVisibleTo(noise_panel)
+    qtbot.waitUntil(lambda: card.readout is not None, timeout=SECONDS)
+    gain = card.readout.gain or card.readout.slope
+    assert gain.value == pytest.approx(2.2, rel=0.1)
+    assert gain.error > 0
+    assert "Gain" in card.lines.text()
+    assert "grey values" in card.lines.text()
+    assert card.notes.text()
+
+
+def test_what_the_noise_does_not_tell_of_the_camera_is_said(noise_panel, qtbot):
+    card = noise_panel.camera
+    noise_panel._show(NamedNoiseModel("alone", noise_models.model(n_components=1)))
+    qtbot.waitUntil(lambda: card.readout is not None, timeout=SECONDS)
+    assert card.readout.read_noise is None
+    assert "(sCMOS, CCD) or" in card.lines.text()
+    assert "not told" in card.lines.text()
+    assert "cannot be separated" in card.notes.text()
+
+
+def test_a_known_offset_is_used(noise_panel, qtbot):
+    config = NoiseModelConfig(kind="camera", offset=100.0)
+    noise_panel.settings.set_value(config)
+    noise_panel._show(NamedNoiseModel("alone", noise_models.model(n_components=1)))
+    card = noise_panel.camera
+    qtbot.waitUntil(lambda: card.readout is not None, timeout=SECONDS)
+    assert "100 (given)" in card.lines.text()

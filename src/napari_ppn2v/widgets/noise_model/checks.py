@@ -1,4 +1,4 @@
-"""Compare two noise models, and see whether one covers an image."""
+"""Check what a noise model is fitted to, compare two, see if one covers an image."""
 
 from __future__ import annotations
 
@@ -7,12 +7,25 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QLabel, QVBoxLayout, QWidget
 
+from napari_ppn2v.errors import PPN2VError
+from napari_ppn2v.pipeline.stack_checks import check_observation, check_recording
+from napari_ppn2v.widgets.noise_model.source import (
+    CALIBRATION,
+    NoiseModelSource,
+    stack_of,
+)
 from napari_ppn2v.widgets.parts.basics import ExplainedButton, MessageLine
+from napari_ppn2v.widgets.parts.data_check import DataCheckPart
 from napari_ppn2v.widgets.parts.layer_choice import LayerChoice
 from napari_ppn2v.widgets.parts.noise_model_choice import NoiseModelChoice
 
 if TYPE_CHECKING:
+    from collections.abc import Generator
+
+    from napari_ppn2v.events import Event
+    from napari_ppn2v.pipeline.data_check import DataCheck
     from napari_ppn2v.session.session import Session
+    from napari_ppn2v.stop import StopToken
 
 
 class _Check(QWidget):
@@ -66,3 +79,61 @@ class CoverageCheck(_Check):
             "Looks through the image for signals that are darker or brighter than "
             "those that the noise model was fitted to.",
         )
+
+
+class PairsCheck(QWidget):
+    """The data check of the recording chosen, against the image if one is named."""
+
+    def __init__(self, viewer: Any, source: NoiseModelSource, *, theme: str) -> None:
+        super().__init__()
+        self._source = source
+        self.image = LayerChoice(viewer, is_optional=True)
+        self.image.combo.setAccessibleName("Image to compare the recording with")
+        self.image.setToolTip(
+            "<qt>The image that is to be denoised: are its dark and bright places in "
+            "the recording too?</qt>"
+        )
+        self.check = DataCheckPart("Check data", theme=theme)
+        self._label = QLabel("Compare it with the image to be denoised (optional)")
+        column = QVBoxLayout(self)
+        column.setContentsMargins(0, 0, 0, 0)
+        for part in (self._label, self.image, self.check):
+            column.addWidget(part)
+        source.changed.connect(self.refresh)
+        self.image.changed.connect(self.refresh)
+        self.check.asked.connect(self._begin)
+        self.refresh()
+
+    @property
+    def _is_recording(self) -> bool:
+        return self._source.kind == CALIBRATION
+
+    def refresh(self, *_: object) -> None:
+        """Drop findings on what is no longer chosen."""
+        layers = [self._source.observation.value]
+        layers += [self.image.value] if self._is_recording else []
+        arrays = tuple(None if la is None else la.data for la in layers)
+        channel = self._source.channel.value()
+        self.check.set_subject(arrays, (self._source.kind, channel))
+        words = "Check the recording" if self._is_recording else "Check data"
+        self.check.button.button.setText(words)
+        for part in (self._label, self.image):
+            part.setVisible(self._is_recording)
+        self.setVisible(layers[0] is not None)
+
+    def _begin(self) -> None:
+        channel, image = self._source.channel.value(), self.image.value
+        is_recording = self._is_recording
+        try:
+            stack = stack_of(self._source.observation.value)
+            other = None if image is None else stack_of(image)
+        except PPN2VError as error:
+            self.check.message.show_error(str(error))
+            return
+
+        def job(stop: StopToken) -> Generator[Event, None, DataCheck]:
+            if is_recording:
+                return check_recording(stack, channel, stop, observation=other)
+            return check_observation(stack, (channel,), stop)
+
+        self.check.begin(job, stack.name)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from qtpy.QtWidgets import QCheckBox, QComboBox, QLabel, QWidget
 
+from napari_ppn2v.core.camera_readout import KnownCamera
 from napari_ppn2v.errors import PPN2VError
 from napari_ppn2v.events import drain
 from napari_ppn2v.pipeline.noise_model_job import (
@@ -19,7 +20,12 @@ from napari_ppn2v.pipeline.noise_model_job import (
 from napari_ppn2v.session.session import NamedNoiseModel
 from napari_ppn2v.stop import StopToken
 from napari_ppn2v.widgets.dock import Dock
-from napari_ppn2v.widgets.noise_model.checks import ComparisonCheck, CoverageCheck
+from napari_ppn2v.widgets.noise_model.camera_card import CameraCard
+from napari_ppn2v.widgets.noise_model.checks import (
+    ComparisonCheck,
+    CoverageCheck,
+    PairsCheck,
+)
 from napari_ppn2v.widgets.noise_model.mouse import MouseSignal
 from napari_ppn2v.widgets.noise_model.quality_table import QualityTable
 from napari_ppn2v.widgets.noise_model.saving import NoiseModelSaving
@@ -68,6 +74,7 @@ class NoiseModelPanel(Dock):
         theme = str(self.viewer.theme)
         self.source = NoiseModelSource(self.viewer)
         self.settings = NoiseModelSettings()
+        self.pairs_check = PairsCheck(self.viewer, self.source, theme=theme)
         self.fit_button = ExplainedButton("Fit the noise model")
         self.monitor = RunMonitor(self.session, self)
         self.models = NoiseModelChoice(self.session)
@@ -75,6 +82,7 @@ class NoiseModelPanel(Dock):
         self.message = MessageLine()
         self.view = NoiseModelView(theme=theme)
         self.quality = QualityTable(theme=theme)
+        self.camera = CameraCard(self.session)
         self.follow = QCheckBox("Cursor follows the mouse over the image")
         self.denoised = LayerChoice(self.viewer, is_optional=True)
         self.saving = NoiseModelSaving()
@@ -107,7 +115,7 @@ class NoiseModelPanel(Dock):
         self._pairs_label = QLabel("Drawn over the pixel pairs of")
         self._denoised_label = QLabel("Denoised image (if there is one)")
         sections: tuple[tuple[str, tuple[QWidget, ...]], ...] = (
-            ("1 · Pixel pairs", (self.source,)),
+            ("1 · Pixel pairs", (self.source, self.pairs_check)),
             (
                 "2 · Noise model",
                 (self.settings, self.fit_button, self.monitor),
@@ -124,6 +132,7 @@ class NoiseModelPanel(Dock):
                     self._denoised_label,
                     self.denoised,
                     self.quality,
+                    self.camera,
                 ),
             ),
             ("4 · Keep it", (self.saving,)),
@@ -163,6 +172,8 @@ class NoiseModelPanel(Dock):
             return
         super().close_down()
         self.mouse.switch(False)
+        self.pairs_check.check.cancel()
+        self.camera.cancel()
         self.session.state_changed.disconnect(self._on_state)
         self.session.noise_models_changed.disconnect(self._on_models)
         self.monitor.disconnect_session()
@@ -180,6 +191,7 @@ class NoiseModelPanel(Dock):
         """List the layers anew; napari calls this when they change."""
         self.source.reset_choices(event)
         self.denoised.reset_choices(event)
+        self.pairs_check.image.reset_choices(event)
         self.coverage.layer.reset_choices(event)
 
     def request(self) -> NoiseModelRequest:
@@ -328,6 +340,7 @@ class NoiseModelPanel(Dock):
         self.view.show_model(named.model, pairs, named.name)
         self.view.show_traces(*self._traces.get(named.name, ({}, None)))
         self.quality.show_quality(self._quality(named, pairs))
+        self.camera.show_model(named, pairs, self._known_camera())
         self.saving.show_model(named.model, named.name, named.origin)
         self._refresh()
 
@@ -343,6 +356,14 @@ class NoiseModelPanel(Dock):
             quality = fit_quality(named.model, pairs)
             self._judged[key] = named.model, pairs, quality
         return self._judged[key][-1]
+
+    def _known_camera(self) -> KnownCamera:
+        """Return what the settings say of the camera."""
+        try:
+            config = self.settings.value()
+            return KnownCamera(config.offset, config.read_noise)
+        except PPN2VError:
+            return KnownCamera()
 
     # -- checking ---------------------------------------------------------------------
 
@@ -469,6 +490,7 @@ class NoiseModelPanel(Dock):
         theme = str(self.viewer.theme)
         self.view.set_theme(theme)
         self.quality.set_theme(theme)
+        self.pairs_check.check.set_theme(theme)
 
 
 def _heading(text: str) -> QLabel:
