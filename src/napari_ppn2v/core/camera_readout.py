@@ -11,28 +11,45 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_ppn2v.core.camera_fits import (
+    EITHER,
+    EXCESS,
+    CameraFit,
+    CameraKind,
+    KnownCamera,
+    Measured,
+    camera_fits,
+    camera_of,
+    read_noise_by_shape,
+)
 from napari_ppn2v.core.photon_transfer import (
     SignalRows,
     TransferLine,
-    all_cells,
     signal_rows,
     transfer_line,
 )
-from napari_ppn2v.errors import BadSetting, FitFailed
 
 if TYPE_CHECKING:
     from collections.abc import Generator
 
     from napari_ppn2v.core.noise_models.base import NoiseModel
-    from napari_ppn2v.core.noise_models.camera_models import _CountingCamera
     from napari_ppn2v.core.pair_histogram import PairHistogram
     from napari_ppn2v.events import Event
 
-CameraKind = Literal["scmos", "emccd"]
+
+__all__ = [
+    "CONVENTION",
+    "CameraKind",
+    "CameraReadout",
+    "KnownCamera",
+    "Measured",
+    "readout_of_model",
+    "readout_of_pairs",
+]
 
 CONVENTION = (
     "Variances are those of single observations. Where the signal is the mean of m "
@@ -40,58 +57,8 @@ CONVENTION = (
     "sqrt(m / (m - 1)), as with ddof 1; with ddof 0 slope and gain would be "
     "(m - 1) / m of these."
 )
-_EXCESS: dict[CameraKind, float] = {"scmos": 1.0, "emccd": 2.0}
-_NAMES: dict[CameraKind, str] = {
-    "scmos": "sCMOS or CCD (excess noise factor 1)",
-    "emccd": "EMCCD (excess noise factor 2)",
-}
-_CLEAR = 3.5  # standard errors by which one camera model must be likelier
-_CLEAR_NATS = 2e-4  # per pixel, and at least by this
 _MOST_UNSURE = 0.15  # of the read noise; beyond, it counts as not told
 _MODEL_ROWS = 60
-
-
-@dataclass(frozen=True)
-class Measured:
-    """A number with its standard error: 0 where it was given, nan where not known."""
-
-    value: float
-    error: float
-
-    def __str__(self) -> str:
-        if self.error == 0:
-            return f"{self.value:.5g} (given)"
-        if not math.isfinite(self.error):
-            return f"{self.value:.5g}"
-        digits = max(0, 1 - math.floor(math.log10(max(self.error, 1e-9))))
-        return f"{self.value:.{digits}f} ± {self.error:.{digits}f}"
-
-
-@dataclass(frozen=True)
-class KnownCamera:
-    """What is known beforehand; all fields may be None.
-
-    Attributes
-    ----------
-    offset, read_noise : ADU, of a dark recording or a data sheet
-    camera : "scmos" or "emccd"
-    """
-
-    offset: float | None = None
-    read_noise: float | None = None
-    camera: CameraKind | None = None
-
-    def __post_init__(self) -> None:
-        if self.camera not in (None, *_EXCESS):
-            raise BadSetting(
-                f"The camera is '{self.camera}'. Choose 'scmos' (also for CCD) or "
-                "'emccd', or leave it out."
-            )
-        if self.read_noise is not None and not self.read_noise > 0:
-            raise BadSetting(
-                f"The read noise is {self.read_noise:g} grey values. It must be more "
-                "than 0; leave it out if it is not known."
-            )
 
 
 @dataclass(frozen=True)
@@ -154,14 +121,23 @@ def readout_of_pairs(
     rows = signal_rows(pairs)
     line = _line(rows, known, pairs.cell)
     notes = _notes_of_line(line, rows)
-    fits = yield from _camera_fits(pairs, known)
-    camera, reason = _camera_of(fits, pairs, known)
+    fits = yield from camera_fits(pairs, known)
+    camera, reason = camera_of(fits, pairs, known)
     notes += [reason] if reason else []
     line_gain = _gain(line, camera)
     offset: Measured | None
     if known.offset is not None:
         offset = Measured(known.offset, 0.0)
         read_noise = _read_noise_on_line(line, known, pairs.cell)
+        fit = None if camera is None else fits.get(camera)
+        if fit is not None and known.read_noise is None:
+            by_shape = read_noise_by_shape(fit, line, pairs.cell)
+            if read_noise is None or by_shape.error < read_noise.error:
+                read_noise = by_shape
+        if read_noise is not None and read_noise.error > _MOST_UNSURE * (
+            read_noise.value
+        ):
+            read_noise = None
         if read_noise is None:
             notes.append(
                 "The read noise is too small beside the photon noise to be told. A "
@@ -196,7 +172,7 @@ def readout_of_model(
     line = _line(rows, known, cell)
     notes = _notes_of_line(line, rows)
     if known.camera is None:
-        notes.append(_EITHER.format(slope=line.slope, half=line.slope / 2))
+        notes.append(EITHER.format(slope=line.slope, half=line.slope / 2))
     offset = read_noise = None
     if known.offset is not None:
         offset = Measured(known.offset, 0.0)
@@ -213,11 +189,6 @@ def readout_of_model(
     )
 
 
-_EITHER = (
-    "Whether the camera multiplies electrons cannot be told: the gain is {slope:.4g} "
-    "grey values per electron for sCMOS and CCD, {half:.4g} for an EMCCD, whose "
-    "register doubles the photon noise. Say which it is."
-)
 _INSEPARABLE = (
     "Offset and read noise cannot be separated: only offset - read_noise² / slope = "
     "{zero:.5g} grey values is known. A recording without light, or the offset, "
@@ -265,7 +236,7 @@ def _notes_of_line(line: TransferLine, rows: SignalRows) -> list[str]:
 def _gain(line: TransferLine, camera: CameraKind | None) -> Measured | None:
     if camera is None:
         return None
-    factor = _EXCESS[camera]
+    factor = EXCESS[camera]
     return Measured(line.slope / factor, line.slope_error / factor)
 
 
@@ -284,88 +255,8 @@ def _read_noise_on_line(
     return Measured(read_noise, error / (2 * read_noise))
 
 
-@dataclass(frozen=True)
-class _CameraFit:
-    """A camera model, the loss of each cell, and the errors of its numbers."""
-
-    model: _CountingCamera
-    losses: Any
-    errors: dict[str, float]
-
-
-def _camera_fits(
-    pairs: PairHistogram, known: KnownCamera
-) -> Generator[Event, None, dict[CameraKind, _CameraFit]]:
-    """Fit the camera models that may be meant; those that fail are left out."""
-    from napari_ppn2v.core.noise_models.camera_errors import (
-        parameter_errors,
-        pointwise_losses,
-    )
-    from napari_ppn2v.core.noise_models.camera_models import (
-        CameraFitSettings,
-        PoissonGammaModel,
-        PoissonGaussianModel,
-        fit_camera,
-    )
-
-    types: dict[CameraKind, type[_CountingCamera]] = {
-        "scmos": PoissonGaussianModel,
-        "emccd": PoissonGammaModel,
-    }
-    settings = CameraFitSettings(known.offset, known.read_noise)
-    names = ("offset", "read_noise")
-    fixed = {name for name in names if getattr(known, name) is not None}
-    found: dict[CameraKind, _CameraFit] = {}
-    for camera, model_type in types.items():
-        if known.camera not in (None, camera):
-            continue
-        try:
-            model = yield from fit_camera(model_type, pairs, settings)
-        except FitFailed:
-            continue
-        found[camera] = _CameraFit(
-            model,
-            pointwise_losses(model, all_cells(pairs)),
-            parameter_errors(model, pairs, fixed),
-        )
-    return found
-
-
-def _camera_of(
-    fits: dict[CameraKind, _CameraFit], pairs: PairHistogram, known: KnownCamera
-) -> tuple[CameraKind | None, str]:
-    """Tell the kind of camera by the likelihood, if one fits and is clearly likelier.
-
-    Returns
-    -------
-    the camera or None, and a sentence or ""
-    """
-    from napari_ppn2v.core.noise_models.quality import fit_quality, overall
-
-    if known.camera is not None:
-        return known.camera, ""
-    line = pairs.transfer.slope
-    unknown = _EITHER.format(slope=line, half=line / 2)
-    if len(fits) < 2:
-        return None, unknown
-    cells = all_cells(pairs)  # three parameters do not adapt to chance
-    apart = fits["scmos"].losses - fits["emccd"].losses
-    difference = cells.mean_of(apart)
-    spread = cells.mean_of((apart - difference) ** 2)
-    error = math.sqrt(spread / float(cells.weight.sum()))
-    if abs(difference) < max(_CLEAR * error, _CLEAR_NATS):
-        return None, unknown
-    likelier: CameraKind = "emccd" if difference > 0 else "scmos"
-    if overall(fit_quality(fits[likelier].model, pairs)) == "poor":
-        return None, (
-            f"{unknown} (By the shape of the noise neither camera model fits: pixels "
-            "may differ in offset or read noise.)"
-        )
-    return likelier, f"By the shape of its noise the camera is {_NAMES[likelier]}."
-
-
 def _by_shape(
-    fits: dict[CameraKind, _CameraFit],
+    fits: dict[CameraKind, CameraFit],
     camera: CameraKind | None,
     line: TransferLine,
     known: KnownCamera,
@@ -381,12 +272,8 @@ def _by_shape(
     if fit is None:
         return None, None, [unknown]
     model, errors = fit.model, fit.errors
-    # What the line says at that offset bounds what the shape is believed.
-    square = max(line.at(model.offset) - cell**2 / 12, 0.0)
-    apart = abs(math.sqrt(square) - model.read_noise)
-    own = line.error_at(model.offset) / (2 * model.read_noise)
-    error = math.hypot(errors["read_noise"], max(apart - 2 * own, 0.0))
-    if not error < _MOST_UNSURE * model.read_noise:
+    read_noise = read_noise_by_shape(fit, line, cell)
+    if not read_noise.error < _MOST_UNSURE * model.read_noise:
         return None, None, [unknown]
     note = (
         "Offset and read noise are separated by the shape of the noise alone, which "
@@ -396,7 +283,7 @@ def _by_shape(
     apart = abs(on_line - model.offset)
     unsure = math.hypot(errors["offset"], max(apart - 2 * line.zero_error, 0.0))
     offset = Measured(model.offset, unsure)
-    return offset, Measured(model.read_noise, error), [note]
+    return offset, read_noise, [note]
 
 
 def _readout(
@@ -413,7 +300,7 @@ def _readout(
         gain=gain,
         offset=dark[0],
         read_noise=dark[1],
-        excess_noise_factor=None if camera is None else _EXCESS[camera],
+        excess_noise_factor=None if camera is None else EXCESS[camera],
         camera=camera,
         misfit=line.misfit,
         signal_range=(float(signal_range[0]), float(signal_range[1])),
