@@ -137,20 +137,35 @@ def summarise_run(
             )
             if images:
                 sources = [image.frames[place] for image in images]
-                summary = yield from _checked(summary, sources, record, stop, device)
+                summary = yield from checked_channel(
+                    summary, sources, record, stop, device
+                )
             if stop.is_stopped:
                 return None
             channels.append(summary)
     return RunSummary(folder, record, tuple(channels))
 
 
-def _checked(
+def checked_channel(
     summary: ChannelSummary,
     sources: Sequence[Frames],
     record: dict[str, Any],
     stop: StopToken,
     device: str,
 ) -> Generator[Event, None, ChannelSummary]:
+    """Check data and result of one channel.
+
+    Parameters
+    ----------
+    record
+        Of the run; what counts is whether its "request" has a "calibration" or a
+        "noise_model".
+
+    Returns
+    -------
+    ChannelSummary
+        With findings and check; where the result cannot be checked, with the reason.
+    """
     data = yield from check_stack(sources, stop=stop)
     summary = replace(summary, data=data.findings)
     request = record["request"]

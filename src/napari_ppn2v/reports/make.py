@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from napari_ppn2v.figures import StyleName
     from napari_ppn2v.pipeline.run_summary import ChannelSummary, RunSummary
 
-PAGE, PLAIN = "report.html", "report.json"
+PAGE = "report.html"
 SCHEMA = 1
 _MOST_LISTED = 200
 
@@ -62,10 +62,15 @@ def report(
     return None if summary is None else write_report(summary)
 
 
-def write_report(run: RunSummary) -> Path:
-    """Write what was gathered of a run into its folder; return the page's path."""
-    path = run.folder / PAGE
-    write_json_atomically(run.folder / PLAIN, as_plain(run))
+def write_report(run: RunSummary, name: str = PAGE) -> Path:
+    """Write what was gathered of a run into its folder; return the page's path.
+
+    Parameters
+    ----------
+    name : of the page, in the folder; the JSON beside it is called likewise
+    """
+    path = run.folder / name
+    write_json_atomically(path.with_suffix(".json"), as_plain(run))
     write_text_atomically(path, as_page(run))
     return path
 

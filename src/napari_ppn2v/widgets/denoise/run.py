@@ -18,8 +18,13 @@ from napari_ppn2v.session.session import NamedDenoiser, NamedNoiseModel
 from napari_ppn2v.session.state import Status
 from napari_ppn2v.widgets.denoise.followups import RunActions
 from napari_ppn2v.widgets.denoise.preview import PreviewControl
+from napari_ppn2v.widgets.denoise.result_check import ResultCheckPart
 from napari_ppn2v.widgets.layers.placing import array_source
-from napari_ppn2v.widgets.layers.results import add_results, estimate_words
+from napari_ppn2v.widgets.layers.results import (
+    add_leftover,
+    add_results,
+    estimate_words,
+)
 from napari_ppn2v.widgets.parts.file_names import file_stem
 from napari_ppn2v.widgets.parts.run_monitor import RunMonitor
 from napari_ppn2v.widgets.parts.section import Section
@@ -30,9 +35,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Mapping
 
     from napari.components import ViewerModel
+    from napari.layers import Image
 
     from napari_ppn2v.core.pair_histogram import PairHistogram
     from napari_ppn2v.events import Event
+    from napari_ppn2v.pipeline.result_check import ResultCheck
     from napari_ppn2v.pipeline.stack_job import StackReport
     from napari_ppn2v.pipeline.stack_request import StackRequest
     from napari_ppn2v.session.session import Session
@@ -106,9 +113,11 @@ class DenoiseRun(QWidget):
         self.losses = LossPlot(theme=viewer.theme)
         self.noise_plots = Section("Noise model")
         self.followups = RunActions()
+        self.result_check = ResultCheckPart(theme=str(viewer.theme))
         self.run: Run | None = None
         self.monitor = RunMonitor(session, self)
         self.report: StackReport | None = None
+        self.denoised: Image | None = None
         self.order: Order | None = None
         self._kept: dict[int, MemoryCheckpoints] = {}
         self._pairs: list[PairHistogram] = []
@@ -124,7 +133,8 @@ class DenoiseRun(QWidget):
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
         column.addWidget(self.monitor)
-        for part in (self.followups, self.preview, self.losses, self.noise_plots):
+        below = (self.preview, self.losses, self.noise_plots)
+        for part in (self.followups, self.result_check, *below):
             column.addWidget(part)
             part.hide()
 
@@ -134,6 +144,7 @@ class DenoiseRun(QWidget):
         self.followups.longer.clicked.connect(self.train_longer)
         self.followups.save.clicked.connect(self._ask_where)
         self.followups.script.clicked.connect(self._copy_script)
+        self.result_check.leftover_wanted.connect(self._show_leftover)
         self._session.state_changed.connect(self._on_state)
         self._viewer.events.theme.connect(self._on_theme)
 
@@ -141,6 +152,7 @@ class DenoiseRun(QWidget):
         """Stop the run, take the preview out, listen no more."""
         if self.run is not None:
             self.run.abandon()
+        self.result_check.cancel()
         self.preview.end()
         self.monitor.disconnect_session()
         self._session.state_changed.disconnect(self._on_state)
@@ -218,6 +230,7 @@ class DenoiseRun(QWidget):
 
     def _launch(self, job: Job, title: str, planned: list[tuple[str, int]]) -> None:
         self._pairs = []
+        self.result_check.forget()
         self.run = launch(
             self._session,
             job,
@@ -293,6 +306,7 @@ class DenoiseRun(QWidget):
 
     def _on_theme(self, event: Any = None) -> None:
         self.losses.set_theme(self._viewer.theme)
+        self.result_check.set_theme(str(self._viewer.theme))
         if self._view is not None:
             self._view.set_theme(self._viewer.theme)
 
@@ -308,9 +322,10 @@ class DenoiseRun(QWidget):
         order = self._ordered()
         if report.result is not None:
             provenance = {**report.provenance, "seconds": report.seconds}
-            add_results(
+            self.denoised = add_results(
                 self._viewer, order.data, report.result, report.denoisers, provenance
             )
+            self.result_check.show_run(report)
         return closing_words(report)
 
     def _keep_models(self, report: StackReport) -> None:
@@ -347,6 +362,12 @@ class DenoiseRun(QWidget):
                 )
             )
             self._fitted[number] = kept.name
+
+    def _show_leftover(self, channel: int, check: ResultCheck) -> None:
+        layer, data = self.denoised, self._ordered().data
+        if layer is None or layer not in self._viewer.layers:
+            layer = data.layer
+        add_leftover(self._viewer, data, layer, check.shown, channel=channel)
 
     def _ask_where(self) -> None:
         name = file_stem(self._reported().request.observation.name)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "LayerData",
+    "add_overlay",
     "add_preview",
     "add_result",
     "array_source",
@@ -141,6 +143,44 @@ def add_preview(
         **_appearance(source, image, "estimate"),
     )
     return _insert(viewer, source, layer)
+
+
+def add_overlay(
+    viewer: ViewerModel,
+    source: LayerData,
+    above: Layer,
+    frame: int,
+    image: NDArray,
+    *,
+    what: str,
+    channel: int = 0,
+    look: dict[str, Any],
+) -> Image:
+    """Add a layer over another one, for the middle of one frame of its source.
+
+    Parameters
+    ----------
+    above : layer that it is laid over
+    frame : number of the frame in the layout of `source`
+    image : (Y, X), no larger than a frame
+    what : second half of its name
+    look : colours, contrast limits and what else a layer is told
+    """
+    height, width = source.layout.frame_shape
+    rows, columns = (height - image.shape[0]) // 2, (width - image.shape[1]) // 2
+    place = _placed(source, source.layer_axes)
+    place["translate"] = _corner(
+        source, frame, slice(rows, None), slice(columns, None), channel
+    )
+    layer = Image(
+        _as_block(source, image),
+        rgb=False,
+        name=f"{source.name} · {what}",
+        metadata={"napari_ppn2v": {"is_overlay": True}},
+        **place,
+        **look,
+    )
+    return _insert(viewer, replace(source, layer=above), layer)
 
 
 def update_preview(

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from napari_ppn2v.widgets.layers.placing import LayerData, add_result
+import numpy as np
+from napari.utils.colormaps import Colormap
+
+from napari_ppn2v.widgets.layers.placing import LayerData, add_overlay, add_result
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -13,8 +16,11 @@ if TYPE_CHECKING:
     from napari.layers import Image
 
     from napari_ppn2v.core.denoiser import Denoiser
+    from napari_ppn2v.pipeline.result_check import ShownImage
     from napari_ppn2v.pipeline.stack_results import StackResult
 
+_MOST_SHOWN = 2.5  # of the most that noise reaches
+_ORANGE, _BLUE = (1.0, 0.45, 0.05), (0.2, 0.6, 1.0)  # told apart by colour-blind people
 _ESTIMATES = {"refined": "MMSE", "mmse": "MMSE", "prior-mean": "prior mean"}
 
 
@@ -61,3 +67,50 @@ def add_results(
     denoised = add_result(viewer, source, result.image, what=words, **options)
     viewer.layers.selection.active = denoised
     return denoised
+
+
+def add_leftover(
+    viewer: ViewerModel,
+    data: LayerData,
+    above: Image,
+    shown: ShownImage,
+    *,
+    channel: int = 0,
+) -> Image:
+    """Colour where more than noise was taken away, and go to that frame.
+
+    Parameters
+    ----------
+    above : the denoised image, which is seen where there is no colour
+    """
+    layer = add_overlay(
+        viewer,
+        data,
+        above,
+        shown.frame,
+        np.asarray(shown.leftover.excess),
+        what="leftover structure",
+        channel=channel,
+        look={
+            "colormap": _beyond_noise(),
+            "contrast_limits": (-_MOST_SHOWN, _MOST_SHOWN),
+            "blending": "translucent",
+        },
+    )
+    corner = layer.data_to_world([0] * layer.ndim)
+    offset = viewer.dims.ndim - layer.ndim
+    for axis in viewer.dims.not_displayed:
+        if axis >= offset:
+            viewer.dims.set_point(axis, float(corner[axis - offset]))
+    return layer
+
+
+def _beyond_noise() -> Colormap:
+    """Blue below -1, clear up to 1, orange above, stronger the further away."""
+    end = 0.5 / _MOST_SHOWN
+    edge = 1e-4
+    stops = [0.0, 0.5 - end - edge, 0.5 - end, 0.5 + end, 0.5 + end + edge, 1.0]
+    alphas = [1.0, 0.5, 0.0, 0.0, 0.5, 1.0]
+    colours = [_BLUE] * 3 + [_ORANGE] * 3
+    rgba = [(*rgb, alpha) for rgb, alpha in zip(colours, alphas, strict=True)]
+    return Colormap(rgba, controls=stops, name="beyond noise")
