@@ -10,6 +10,7 @@ sees.
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -54,7 +55,7 @@ def main() -> None:
     for name in options.data:
         data = load_benchmark(options.folder, name)
         denoiser, check = trained_and_checked(data, options.preset, options.method)
-        true, spread = compared(data, denoiser, check)
+        true, spread = compared(data, denoiser)
         rows += rows_of(name, data, check, true)
         summaries.append(summary_of(name, check, true, spread))
         print(markdown_table(summaries[-1:]), flush=True)
@@ -78,21 +79,23 @@ def trained_and_checked(
 
 
 def compared(
-    data: Benchmark, denoiser: Denoiser, check: ResultCheck
+    data: Benchmark, denoiser: Denoiser
 ) -> tuple[NDArray[np.float64], dict[str, float]]:
     """Return the true error of each image, ADU, and how the uncertainty covers it."""
     squares, scaled, factored = [], [], []
+    raw = replace(denoiser, std_calibration=None)
+    assert denoiser.noise_model is not None
     for noisy, truth in zip(data.noisy, data.truth, strict=True):
-        estimate = denoiser.estimate_image(noisy)
+        estimate, plain = denoiser.estimate_image(noisy), raw.estimate_image(noisy)
         error = denoiser.result(estimate).astype(float) - truth
-        own = np.mean((noisy.astype(float) - truth) ** 2)
-        own /= FRAMES_OF_TRUTH.get(data.name, np.inf)
-        squares.append(np.mean(error**2) - own)
-        if estimate.posterior_std is not None:
-            scaled.append(error / estimate.posterior_std)
-            factored.append(scaled[-1] / (check.std_factor or 1.0))
+        moments = denoiser.noise_model.moments(torch.from_numpy(truth))
+        own = moments[1].numpy() / FRAMES_OF_TRUTH.get(data.name, np.inf)
+        squares.append(np.mean(error**2) - own.mean())
+        if estimate.posterior_std is not None and plain.posterior_std is not None:
+            scaled.append(error / np.sqrt(plain.posterior_std**2 + own))
+            factored.append(error / np.sqrt(estimate.posterior_std**2 + own))
     coverage = {}
-    for name, values in (("", scaled), (" x factor", factored)):
+    for name, values in ((" as trained", scaled), (" calibrated", factored)):
         if values:
             z = np.stack(values)
             coverage[f"spread{name}"] = float(np.sqrt(np.mean(z**2)))
@@ -169,9 +172,10 @@ def as_page(summaries: list[dict[str, Any]], what: str) -> str:
         "single images. The truth of `w2s` is the average of 400 frames, whose own "
         "noise is taken out of the true error. The noise models are bootstrapped.\n\n"
         f"{markdown_table(turned)}\n"
-        "The last rows: the error over the posterior standard deviation, as the model "
-        "gives it and multiplied by the factor that the check finds without ground "
-        "truth. Right are a spread of 1, 68 % and 95 %.\n\n"
+        "The last rows: the error over the posterior standard deviation (with the "
+        "noise of the truth added), as the network was trained to give it, and "
+        "calibrated without ground truth as it is delivered. Right are 1, 68 % and "
+        "95 %.\n\n"
         "`bright` holds, by the way it was made, a texture of single pixels in its "
         "truth. A network that is trained blind cannot keep it, the bootstrapped noise "
         "model takes it for noise, and so it is missing in the expected error: what is "
