@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Qt, Signal
-from qtpy.QtWidgets import QFileDialog, QHBoxLayout, QPushButton, QWidget
+from qtpy.QtWidgets import QFileDialog, QHBoxLayout, QLabel, QPushButton, QWidget
 
 from napari_ppn2v.core.checks.findings import worst
 from napari_ppn2v.errors import PPN2VError
 from napari_ppn2v.events import StageStarted
-from napari_ppn2v.widgets.parts.basics import WrappedLabel
+from napari_ppn2v.widgets.parts.basics import MessageLine, WrappedLabel
 from napari_ppn2v.widgets.parts.check_part import CheckPart
 from napari_ppn2v.widgets.parts.file_names import file_stem
 
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 CHEAP = 10.0
 """Seconds up to which a result is checked without being asked."""
 
+_TITLE = "Can the result be believed?"
 _ERROR = "expected error"
 _HELP = (
     "Denoises some frames again, and as many with simulated noise. Tells how large the "
@@ -63,9 +64,10 @@ class ResultCheckPart(CheckPart):
         super().__init__("Check the result", _HELP, theme=theme, parent=parent)
         self._report: StackReport | None = None
         self.checked: StackCheck | None = None
-        self.error = WrappedLabel()
+        self.title, self.error = QLabel(_TITLE), WrappedLabel()
         self.error.setTextFormat(Qt.TextFormat.RichText)
-        self.leftover = QPushButton("Show what was lost")
+        self.note = MessageLine()
+        self.leftover = QPushButton("Show leftover map")
         self.leftover.setToolTip(
             "<qt>Add a layer that colours places where more than noise was taken "
             "away.</qt>"
@@ -75,19 +77,25 @@ class ResultCheckPart(CheckPart):
             "<qt>Write one page (HTML) with settings, pictures, findings and a "
             "paragraph for the methods section, and all figures beside it (JSON).</qt>"
         )
+        self._lay_out_more()
+        self.asked.connect(self.begin)
+        self.leftover.clicked.connect(self._on_leftover)
+        self.save.clicked.connect(self._ask_where)
+        self.forget()
+
+    def _lay_out_more(self) -> None:
+        font = self.title.font()
+        font.setBold(True)
+        self.title.setFont(font)
         buttons = QWidget()
         row = QHBoxLayout(buttons)
         row.setContentsMargins(0, 0, 0, 0)
         row.addWidget(self.leftover)
         row.addWidget(self.save)
-        column = self.layout()
-        assert column is not None
-        for part in (self.error, buttons):
-            column.addWidget(part)
-        self.asked.connect(self.begin)
-        self.leftover.clicked.connect(self._on_leftover)
-        self.save.clicked.connect(self._ask_where)
-        self.forget()
+        self.column.insertWidget(0, self.title)
+        self.column.insertWidget(self.column.indexOf(self.findings), self.error)
+        self.column.addWidget(buttons)
+        self.column.addWidget(self.note)
 
     def show_run(self, report: StackReport) -> None:
         """Offer to check a result; do so at once where it takes seconds."""
@@ -113,6 +121,7 @@ class ResultCheckPart(CheckPart):
         self._report = self.checked = None
         self.error.hide()
         self.leftover.hide()
+        self.note.clear()
         self.setVisible(False)
 
     def begin(self) -> None:
@@ -140,11 +149,11 @@ class ResultCheckPart(CheckPart):
         def done(checked: StackCheck | None) -> None:
             if checked is None:
                 return
-            if known is None:
-                self._show(checked)
+            self._show(checked)
             names = f"{path.name} and {path.with_suffix('.json').name}"
-            self.message.show_info(f"Saved {names} in {path.parent}.")
+            self.note.show_info(f"Saved {names} in {path.parent}.")
 
+        self.note.clear()
         self.start(job, "Writing the report", done)
 
     def _show(self, checked: StackCheck) -> None:
@@ -152,6 +161,7 @@ class ResultCheckPart(CheckPart):
         if not checks:
             return
         self.checked = checked
+        self.button.hide()  # nothing new can come of it
         self.error.setText("<br>".join(_error_words(*each) for each in checks))
         self.error.setToolTip(f"<qt>{html.escape(_about_error(checks))}</qt>")
         self.error.setVisible(bool(self.error.text()))
@@ -172,7 +182,7 @@ class ResultCheckPart(CheckPart):
             return
         channel, check = _most_left(self.checked.checks)
         self.leftover_wanted.emit(channel, check)
-        self.message.show_info(_COLOURS.format(check.shown.frame))
+        self.note.show_info(_COLOURS.format(check.shown.frame))
 
     def _ask_where(self) -> None:
         if self._report is None:

@@ -118,6 +118,7 @@ class DenoiseRun(QWidget):
         self.monitor = RunMonitor(session, self)
         self.report: StackReport | None = None
         self.denoised: Image | None = None
+        self._leftover: Image | None = None
         self.order: Order | None = None
         self._kept: dict[int, MemoryCheckpoints] = {}
         self._pairs: list[PairHistogram] = []
@@ -367,7 +368,11 @@ class DenoiseRun(QWidget):
         layer, data = self.denoised, self._ordered().data
         if layer is None or layer not in self._viewer.layers:
             layer = data.layer
-        add_leftover(self._viewer, data, layer, check.shown, channel=channel)
+        if self._leftover in self._viewer.layers:
+            self._viewer.layers.remove(self._leftover)
+        self._leftover = add_leftover(
+            self._viewer, data, layer, check.shown, channel=channel
+        )
 
     def _ask_where(self) -> None:
         name = file_stem(self._reported().request.observation.name)

@@ -89,7 +89,7 @@ def add_leftover(
         above,
         shown.frame,
         np.asarray(shown.leftover.excess),
-        what="leftover structure",
+        what="leftover map",
         channel=channel,
         look={
             "colormap": _beyond_noise(),

@@ -54,11 +54,11 @@ class CheckPart(QWidget):
         row.setContentsMargins(0, 0, 0, 0)
         row.addWidget(self.bar, stretch=1)
         row.addWidget(self.stop_button)
-        column = QVBoxLayout(self)
-        column.setContentsMargins(0, 0, 0, 0)
-        column.setSpacing(2)
+        self.column = QVBoxLayout(self)
+        self.column.setContentsMargins(0, 0, 0, 0)
+        self.column.setSpacing(2)
         for part in (self.button, self._progress, self.message, self.findings):
-            column.addWidget(part)
+            self.column.addWidget(part)
         self._progress.hide()
 
     @property
