@@ -1,13 +1,20 @@
-"""Noisy pixels weigh by the inverse of their noise, measured from the images alone."""
+"""Noisy pixels count by their noise, measured from the images alone."""
 
 import numpy as np
 import pytest
 import torch
+from scipy.integrate import quad
 from scipy.ndimage import gaussian_filter
 
 from napari_ppn2v.core.camera import Camera
-from napari_ppn2v.core.noise_weights import LEAST_VARIANCE, noise_weight
-from napari_ppn2v.core.objectives import squared_error
+from napari_ppn2v.core.noise_weights import NoiseDeviance, noise_deviance
+from napari_ppn2v.core.objectives import deviance, squared_error
+
+CAMERA = NoiseDeviance(slope=2.2, dark=100.0, floor=40.0, scale=300.0)
+
+
+def variance(signal, noise=CAMERA):
+    return noise.slope * max(signal - noise.dark, 0) + noise.floor
 
 
 def smooth_signal(rng, low, high, size=256):
@@ -25,36 +32,61 @@ def recording():
     return [camera.expose(s, rng).astype(np.float32) for s in signals]
 
 
-def test_weights_are_inverse_to_the_variance_of_the_noise(recording):
+@pytest.mark.parametrize(
+    ("observation", "mean"),
+    [(300, 250), (250, 300), (90, 60), (60, 90), (80, 400), (400, 80), (120, 120)],
+)
+def test_the_deviance_is_the_integral_of_the_residual_over_the_variance(
+    observation, mean
+):
+    found = CAMERA(torch.tensor(float(mean)), torch.tensor(float(observation)))
+    expected, _ = quad(
+        lambda t: (observation - t) / variance(t), mean, observation, points=[100.0]
+    )
+    assert float(found) == pytest.approx(2 * CAMERA.scale * expected, abs=2e-2)
+
+
+def test_its_gradient_is_that_of_least_squares_over_the_variance():
+    means = torch.tensor([60.0, 101.0, 250.0, 900.0], requires_grad=True)
+    observations = torch.tensor([90.0, 80.0, 400.0, 700.0])
+    CAMERA(means, observations).sum().backward()
+    for mean, x, found in zip(means.tolist(), observations, means.grad, strict=True):
+        expected = -2 * CAMERA.scale * (float(x) - mean) / variance(mean)
+        assert float(found) == pytest.approx(expected, rel=1e-4)
+
+
+def test_it_is_smallest_at_the_mean_of_skewed_noise_even_if_the_variance_is_wrong():
+    """Otherwise a validation would reward predictions that are too bright or dark."""
+    rng = np.random.default_rng(1)
+    observations = torch.tensor(100 + 6.4 * rng.gamma(0.5, 4, 400_000)).float()
+    candidates = observations.mean() * torch.linspace(0.95, 1.05, 41)
+    losses = [float(CAMERA(m.expand_as(observations), observations).mean())
+              for m in candidates]  # fmt: skip
+    best = float(candidates[int(np.argmin(losses))])
+    assert best == pytest.approx(float(observations.mean()), rel=0.003)
+
+
+def test_the_strength_of_the_noise_is_measured_from_the_images(recording):
+    noise = noise_deviance(recording, float(np.std(recording)))
+    assert noise.slope == pytest.approx(2.2, rel=0.05)
+    assert noise.dark == pytest.approx(100, abs=6)
+
+
+def test_a_typical_pixel_counts_as_in_a_plain_squared_error(recording):
     std = float(np.std(recording))
-    weight = noise_weight(recording, std)
-    signals = torch.tensor([150.0, 300.0, 600.0, 900.0])
-    found = weight(signals).double().numpy()
-    expected = 1 / (2.2 * (signals.numpy() - 100) + LEAST_VARIANCE * std**2)
-    assert found / found.mean() == pytest.approx(expected / expected.mean(), rel=0.06)
+    noise = noise_deviance(recording, std)
+    x = torch.tensor(np.stack(recording)).reshape(-1)
+    m = torch.tensor(gaussian_filter(np.stack(recording), (0, 2, 2))).reshape(-1)
+    none = torch.zeros(1, 1)
+    plain = squared_error(std)(m[:, None], none, x).mean()
+    ours = deviance(std, noise)(m[:, None], none, x).mean()
+    assert 0.4 < float(ours / plain) < 1.5
 
 
-def test_weights_are_one_on_average_and_carry_no_gradient(recording):
-    weight = noise_weight(recording, float(np.std(recording)))
-    means = torch.linspace(90, 900, 50, requires_grad=True)
-    found = weight(means)
-    assert float(found.mean()) == pytest.approx(1)
-    assert not found.requires_grad
-
-
-def test_dark_pixels_weigh_alike_whatever_is_predicted_below_the_offset(recording):
-    weight = noise_weight(recording, float(np.std(recording)))
-    found = weight(torch.tensor([-500.0, 0.0, 60.0, 500.0]))
-    assert found[0] == found[1] == found[2] > found[3]
-
-
-def test_noise_that_does_not_grow_with_the_signal_gives_no_weights():
+def test_noise_that_does_not_grow_with_the_signal_counts_alike_everywhere():
     rng = np.random.default_rng(1)
     frames = [smooth_signal(rng, 400, 100) + rng.normal(0, 9, (256, 256))]
-    weight = noise_weight([f.astype(np.float32) for f in frames], 30.0)
-    if weight is not None:  # a slope by chance alone: then hardly any difference
-        found = weight(torch.tensor([100.0, 400.0]))
-        assert float(found.max() / found.min()) < 1.2
+    assert noise_deviance([f.astype(np.float32) for f in frames], 80.0) is None
 
 
 @pytest.mark.parametrize(
@@ -66,16 +98,11 @@ def test_noise_that_does_not_grow_with_the_signal_gives_no_weights():
     ],
     ids=["tiny", "constant", "clipped at both ends"],
 )
-def test_images_that_tell_nothing_of_the_noise_give_no_weights(image):
-    assert noise_weight([image], 1.0) is None
+def test_images_that_tell_nothing_of_the_noise_make_all_pixels_count_alike(image):
+    assert noise_deviance([image], 1.0) is None
 
 
-def test_a_weighted_squared_error_is_the_weight_times_the_plain_one(recording):
-    std = float(np.std(recording))
-    weight = noise_weight(recording, std)
-    samples = torch.tensor([[120.0], [300.0], [800.0]])
-    target = torch.tensor([130.0, 310.0, 700.0])
-    none = torch.zeros(1, 1)
-    plain = squared_error(std)(samples, none, target)
-    weighted = squared_error(std, weight)(samples, none, target)
-    assert torch.allclose(weighted, weight(samples[:, 0]) * plain)
+def test_predictions_far_below_the_dark_signal_stay_finite():
+    found = CAMERA(torch.tensor([-1e6, -5.0, 1e6]), torch.tensor([0.0, 65535.0, 0.0]))
+    assert torch.isfinite(found).all()
+    assert (found > 0).all()

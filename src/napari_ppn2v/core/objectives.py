@@ -12,7 +12,7 @@ from napari_ppn2v.core.posterior import log_joint, prior_mean, prior_std
 
 if TYPE_CHECKING:
     from napari_ppn2v.core.noise_models.base import NoiseModel
-    from napari_ppn2v.core.noise_weights import Weight
+    from napari_ppn2v.core.noise_weights import NoiseDeviance
 
 SAMPLES_PER_CHUNK = 2**18
 
@@ -20,23 +20,29 @@ Objective = Callable[[Tensor, Tensor, Tensor], Tensor]
 """(samples (P, K) ADU, log weights (P, K), target (P,) ADU) -> loss per pixel (P,)."""
 
 
-def squared_error(scale: float, weight: Weight | None = None) -> Objective:
+def squared_error(scale: float) -> Objective:
     """Squared error of the prior mean, in units of the data's standard deviation.
 
     With masked observations as targets this is Noise2Void (Krull et al. 2019,
     Eq. 10); with a second noisy image Noise2Noise; with a clean image supervised
     training (the same, Eqs. 7 and 8).
-
-    Parameters
-    ----------
-    scale : standard deviation of the data, ADU
-    weight : of each pixel by its prior mean, 1 on average; None: all alike
     """
 
     def loss(samples: Tensor, log_weights: Tensor, target: Tensor) -> Tensor:
-        mean = prior_mean(samples, log_weights)
-        error = ((mean - target) / scale).square()
-        return error if weight is None else weight(mean) * error
+        return ((prior_mean(samples, log_weights) - target) / scale).square()
+
+    return loss
+
+
+def deviance(scale: float, noise: NoiseDeviance) -> Objective:
+    """Squared error of the prior mean that counts by the noise of each pixel.
+
+    See `napari_ppn2v.core.noise_weights`; for noisy targets. In units of the data's
+    standard deviation, and where the noise is even, the same as `squared_error`.
+    """
+
+    def loss(samples: Tensor, log_weights: Tensor, target: Tensor) -> Tensor:
+        return noise(prior_mean(samples, log_weights), target) / scale**2
 
     return loss
 

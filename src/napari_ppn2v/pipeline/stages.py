@@ -18,8 +18,12 @@ from napari_ppn2v.core.batches import (
 )
 from napari_ppn2v.core.inference import Blindness
 from napari_ppn2v.core.noise_models.fitting import FittedNoiseModel, fit_noise_model
-from napari_ppn2v.core.noise_weights import noise_weight
-from napari_ppn2v.core.objectives import negative_log_likelihood, squared_error
+from napari_ppn2v.core.noise_weights import noise_deviance
+from napari_ppn2v.core.objectives import (
+    deviance,
+    negative_log_likelihood,
+    squared_error,
+)
 from napari_ppn2v.core.pairs import SignalObservationPairs
 from napari_ppn2v.core.prior_network import PriorNetwork
 from napari_ppn2v.core.training_stack import (
@@ -207,14 +211,14 @@ def _train_mean(
 
 
 def mean_objective(stack: TrainingStack, config: RunConfig, std: float) -> Objective:
-    """Return the squared error that networks of one value per pixel are trained on.
+    """Return the loss that networks of one value per pixel are trained with.
 
     Noisy targets count by their noise. Clean ones hold none. `std` is that of the data.
     """
-    weight = None
+    noise = None
     if config.pretraining.weighting == "noise" and config.method != "care":
-        weight = noise_weight(stack.images, std)
-    return squared_error(std, weight)
+        noise = noise_deviance(stack.images, std)
+    return squared_error(std) if noise is None else deviance(std, noise)
 
 
 def train_pn2v(
