@@ -15,7 +15,6 @@ from napari_ppn2v.cli.denoise import denoise, train
 from napari_ppn2v.cli.evaluate import evaluate
 from napari_ppn2v.cli.info import info
 from napari_ppn2v.cli.inspect import inspect
-from napari_ppn2v.cli.inspect import inspect
 from napari_ppn2v.cli.noise_model import library_app, noise_model_app
 from napari_ppn2v.cli.output import complain
 from napari_ppn2v.cli.repeats import repeats
@@ -91,7 +90,6 @@ app.command()(train)
 app.command(name="apply")(apply)
 noise_model_app.add_typer(library_app, name="library")
 app.add_typer(noise_model_app, name="noise-model")
-app.command()(inspect)
 app.command()(inspect)
 app.command()(simulate)
 app.command()(evaluate)
