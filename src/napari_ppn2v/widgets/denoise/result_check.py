@@ -30,7 +30,7 @@ CHEAP = 10.0
 """Seconds up to which a result is checked without being asked."""
 
 _TITLE = "Can the result be believed?"
-_ERROR = "expected error"
+_ERROR, _EXPECTED = "expected error", "Expected error"
 _HELP = (
     "Denoises some frames again, and as many with simulated noise. Tells how large the "
     "error is, without ground truth, and whether structure was taken away together "
@@ -223,9 +223,9 @@ def _error_words(channel: int, check: ResultCheck) -> str:
         return ""
     figures = found.figures
     return (
-        f"<b>Expected error</b> ± {figures['rmse_adu']:.3g} grey values per pixel "
+        f"<b>{_EXPECTED}</b> ± {figures['rmse_adu']:.3g} grey values "
         f"({figures['rmse_low_adu']:.3g} to {figures['rmse_high_adu']:.3g})"
-        f"<br><b>PSNR</b> {figures['psnr_db']:.1f} dB, without ground truth"
+        f"<br><b>PSNR</b> {figures['psnr_db']:.1f} dB, both without ground truth"
     )
 
 
