@@ -168,6 +168,10 @@ def _by_fold(
 # --- The data sets ---------------------------------------------------------------
 
 N_FOLDS = 4
+BRIGHT_CAMERA = Camera(
+    kind="scmos", gain=2.2, offset=100, read_noise=3.3, rounded=False
+)
+SIMULATED_CAMERA = Camera(kind="scmos", gain=2.2, offset=100, read_noise=3.3)
 
 
 def w2s(folder: Path) -> DataSet:
@@ -200,7 +204,7 @@ def bright(folder: Path) -> DataSet:
     data = load_benchmark(folder, "bright")
     structures = load_benchmark(folder, "w2s").truth
     second, _ = simulate_bright(structures, seed=1)
-    camera = Camera(kind="scmos", gain=2.2, offset=100, read_noise=3.3, rounded=False)
+    camera = BRIGHT_CAMERA
     peak = float(data.truth.max() - camera.offset) / camera.gain
     repeats = diaphragm_repeats(camera, peak, n_repeats=100, size=128)
     everything = _everything(data.noisy, data.truth)
@@ -354,7 +358,7 @@ def simulated(
     seed: int = 0,
 ) -> DataSet:
     """Simulate filaments, nuclei and puncta on an sCMOS camera; needs no folder."""
-    camera = Camera(kind="scmos", gain=2.2, offset=100, read_noise=3.3)
+    camera = SIMULATED_CAMERA
     stack = simulate_stack(camera, n_frames=n_frames, size=size, psnr=psnr, seed=seed)
     truth = stack.signal
     noisy = stack.observation.astype(np.float32)

@@ -29,6 +29,8 @@ RUNS = {
     "photographs": "evidence.photograph_runs:score",
     "plan photographs": "evidence.photograph_runs:plan",
     "failure": "evidence.failure_runs:run",
+    "details": "evidence.details_runs:run",
+    "camera of details": "evidence.details_runs:fit_camera",
     "recording": "evidence.recordings:run",
     "noise-model prior": "evidence.noise_models.runs:make_prior",
     "noise models": "evidence.noise_models.runs:study",
