@@ -86,8 +86,9 @@ def _introduction(rows: Sequence[Row], names: dict[str, str]) -> str:
     return (
         f"{QUESTIONS} Data: {', '.join(names.values())}. Every method had about "
         f"{budgets} CPU seconds in one thread for all that it needs, with the same "
-        "network (U-Net of 16 filters, batches of 8 patches of 64²), was trained on the data as they are, and then "
-        "measured, without being told of what it is measured on. Trained "
+        "network (U-Net of 16 filters, batches of 8 patches of 64²), was trained on "
+        "the data as they are, and then measured, without being told of what it is "
+        "measured on. Trained "
         f"{repeats} times with other seeds; mean ± standard error over these, n = 1 "
         "where there was one. CARE is trained once for each seed, on the images of all "
         f"folds but the first (of {N_FOLDS}; 2 in the small simulation); all methods "
