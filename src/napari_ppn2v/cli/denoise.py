@@ -62,6 +62,7 @@ def denoise(
     blind: o.Blind = None,
     tile_size: o.TileSize = None,
     posterior_std: o.PosteriorStd = None,
+    average_orientations: o.AverageOrientations = None,
     dtype: o.Dtype = None,
     device: o.Device = None,
     threads: o.Threads = None,

@@ -124,6 +124,7 @@ def _config(given: dict[str, Any]) -> RunConfig:
         blind="blind",
         tile_size="tile_size",
         posterior_std="posterior_std",
+        average_orientations="average_orientations",
     )
     return replace(config, noise_model=noise_model, inference=inference)
 
@@ -184,6 +185,7 @@ def _stored_value(stored: DenoiseRequest, name: str) -> Any:
         "blind": config.inference.blind,
         "tile_size": config.inference.tile_size,
         "posterior_std": config.inference.posterior_std,
+        "average_orientations": config.inference.average_orientations,
     }
     return values[name] if name in values else getattr(stored, name)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 from napari_ppn2v.core.inference import (
@@ -15,6 +15,8 @@ from napari_ppn2v.core.inference import (
     tile_passes,
 )
 from napari_ppn2v.core.many_samples import WORTHWHILE_SAMPLES, LikelihoodRows
+from napari_ppn2v.core.orientations import averaged_passes
+from napari_ppn2v.core.tiling import Span
 from napari_ppn2v.errors import BadSetting
 
 if TYPE_CHECKING:
@@ -26,7 +28,6 @@ if TYPE_CHECKING:
     from napari_ppn2v.core.noise_models.base import NoiseModel
     from napari_ppn2v.core.prior_network import PriorNetwork
     from napari_ppn2v.core.std_calibration import StdCalibration
-    from napari_ppn2v.core.tiling import Span
 
 TARGET_WORDS = {
     "clean": "clean targets (CARE)",
@@ -54,6 +55,8 @@ class Denoiser:
         and blindness are those it was fitted for
     target : "clean" (CARE) or "noisy" (Noise2Noise), what a network that was trained
         on pairs of images had as targets; empty where it had noisy images alone
+    averages_orientations : whether estimates in one pass are averaged over the eight
+        orientations of the image, at eight times the cost; blind ones never are
     """
 
     model: PriorNetwork
@@ -66,6 +69,7 @@ class Denoiser:
     refined: PriorNetwork | None = None
     target: str = ""
     std_calibration: StdCalibration | None = None
+    averages_orientations: bool = False
 
     @property
     def method(self) -> str:
@@ -121,6 +125,15 @@ class Denoiser:
     ) -> Passes:
         """Denoise one tile, pausing after every pass of the network."""
         model, likelihood = self._in_use
+        if self.averages_orientations and self._blindness_in_use is None:
+            found = yield from averaged_passes(
+                partial(_in_one_pass, model, likelihood),
+                observation,
+                rows,
+                columns,
+                model.network.stride,
+            )
+            return self._named(found)
         found = yield from tile_passes(
             model, likelihood, observation, rows, columns, self._blindness_in_use
         )
@@ -128,6 +141,9 @@ class Denoiser:
 
     def image_passes(self, image: NDArray[np.float32]) -> Passes:
         """Denoise a whole image, pausing after every pass of the network."""
+        if self.averages_orientations:
+            spans = [Span(0, size, 0, size) for size in image.shape]
+            return (yield from self.tile_passes(image, *spans))
         model, likelihood = self._in_use
         found = yield from image_passes(
             model, likelihood, image, self._blindness_in_use
@@ -229,6 +245,16 @@ class Denoiser:
         if self.estimate != "prior-mean" and estimate.mmse is not None:
             return estimate.mmse
         return estimate.prior_mean
+
+
+def _in_one_pass(
+    model: PriorNetwork,
+    likelihood: NoiseModel | LikelihoodRows | None,
+    observation: NDArray[np.float32],
+    rows: Span,
+    columns: Span,
+) -> Passes:
+    return tile_passes(model, likelihood, observation, rows, columns, None)
 
 
 def require_estimate(estimate: str, noise_model: NoiseModel | None) -> None:

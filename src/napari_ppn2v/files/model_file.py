@@ -63,6 +63,7 @@ def save_model(path: str | PathLike[str], denoiser: Denoiser) -> Path:
         "estimate": denoiser.estimate,
         "is_blind": denoiser.is_blind,
         "reason": denoiser.reason,
+        "averages_orientations": denoiser.averages_orientations,
         "noise_model": plain,
         "std_calibration": None
         if denoiser.std_calibration is None
@@ -105,6 +106,7 @@ def load_model(path: str | PathLike[str]) -> Denoiser:
             reason=str(header["reason"]),
             provenance=dict(header["provenance"]),
             target=target,
+            averages_orientations=bool(header.get("averages_orientations", False)),
             std_calibration=None
             if calibration is None
             else StdCalibration.from_plain(calibration),

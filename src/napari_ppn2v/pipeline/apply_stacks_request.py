@@ -272,6 +272,8 @@ def settled(denoiser: Denoiser, wanted: InferenceConfig) -> Denoiser:
         )
     if wanted.posterior_std:
         denoiser.require_posterior_std()
+    if wanted.average_orientations:
+        denoiser = replace(denoiser, averages_orientations=True)
     return denoiser
 
 

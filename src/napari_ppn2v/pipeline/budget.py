@@ -18,6 +18,7 @@ from napari_ppn2v.core.batches import VALIDATION_CROPS
 from napari_ppn2v.core.inference import estimate_image
 from napari_ppn2v.core.noise_models.gmm import GaussianMixtureModel
 from napari_ppn2v.core.objectives import mean_and_width, negative_log_likelihood
+from napari_ppn2v.core.orientations import N_ORIENTATIONS
 from napari_ppn2v.core.training_stack import DEFAULT_PIXELS, TrainingStack
 from napari_ppn2v.errors import BadSetting
 from napari_ppn2v.events import StageFinished, StageStarted, StepDone
@@ -187,7 +188,8 @@ class Timing:
         training = config.training if config.method == "pn2v" else config.pretraining
         if wanted.estimate == "refined" or config.method == "refined":
             is_blind = False
-        passes = training.mask_box**2 if is_blind else 1
+        in_sight = N_ORIENTATIONS if wanted.average_orientations else 1
+        passes = training.mask_box**2 if is_blind else in_sight
         return passes * self.pass_per_pixel + is_mmse * self.mmse_per_pixel
 
 

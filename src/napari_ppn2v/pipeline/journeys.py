@@ -149,8 +149,19 @@ def train_denoiser(
         require_estimate(config.inference.estimate, None)
     stack = yield from read_stack(sources, config, stop, targets)
     run = Journey(stack, config, device, stop, checkpoints, preview)
+    done = yield from _journey(run, noise_source)
+    if not config.inference.average_orientations:
+        return done
+    return replace(done, denoiser=replace(done.denoiser, averages_orientations=True))
+
+
+def _journey(
+    run: Journey, noise_source: NoiseSource
+) -> Generator[Event, None, TrainedRun]:
+    """Go through the stages of a method."""
+    config = run.config
     if config.needs_targets:
-        yield from warn_of_scale(stack, config.method)
+        yield from warn_of_scale(run.stack, config.method)
         return (yield from _with_targets(run))
     n2v = None
     if _needs_n2v(config, noise_source):
