@@ -277,14 +277,3 @@ def test_an_estimate_that_the_method_cannot_give_is_refused_at_once(
     inference = replace(quick.inference, estimate=estimate)
     with pytest.raises(BadSetting, match=f"'{method}' has no estimate '{estimate}'"):
         replace(quick, method=method, inference=inference)
-
-
-@pytest.mark.parametrize("n_steps", [20, 101, 800, 962, 1800, 3000, 12000])
-def test_noise2void_gets_enough_of_few_steps_before_refinement(n_steps):
-    """Pseudo clean images of a hardly trained network would be taught on and on."""
-    config = preset("balanced", method="refined").with_steps(n_steps)
-    first = config.pretraining.n_steps
-    assert config.n_steps == n_steps
-    assert first >= min(400, 0.44 * n_steps)
-    assert first <= max(0.5 * n_steps, 1)
-    assert config.with_steps(n_steps) == config

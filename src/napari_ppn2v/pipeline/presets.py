@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 def _ours(name: str, n_steps: int) -> RunConfig:
     config = RunConfig(
         preset=name,
-        pretraining=TrainingConfig(learning_rate=3e-3, n_steps=400),
-        training=TrainingConfig(learning_rate=2e-3, n_steps=400),
-        refinement=TrainingConfig(learning_rate=2e-3, n_steps=1400),
+        pretraining=TrainingConfig(learning_rate=3e-3, n_steps=300),
+        training=TrainingConfig(learning_rate=2e-3, n_steps=300),
+        refinement=TrainingConfig(learning_rate=2e-3, n_steps=300),
     )
     return config.with_steps(n_steps)
 
@@ -136,6 +136,5 @@ def preset(name: str, *, method: str | None = None, seed: int = 0) -> RunConfig:
     )
     if name.startswith("paper-"):
         return changed
-    # as much training as the preset's own method gets; PN2V half of it
-    half = replace(changed.training, n_steps=changed.pretraining.n_steps)
-    return replace(changed, training=half).with_steps(config.n_steps)
+    # as much training as the preset's own method gets
+    return changed.with_steps(config.n_steps)
