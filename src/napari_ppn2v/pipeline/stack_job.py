@@ -81,6 +81,7 @@ def denoise_stack(
     *,
     preview: Preview | None = None,
     checkpoints: ChannelCheckpoints | None = None,
+    is_checked: bool = False,
 ) -> Generator[Event, None, StackReport]:
     """Train on a stack and denoise it.
 
@@ -89,6 +90,7 @@ def denoise_stack(
     preview : what the user looks at, of the first channel
     checkpoints : gives, for a channel, where its trainings keep their state; a run
         that was stopped goes on from there
+    is_checked : whether the user has had the data checked, and need not be told again
 
     Returns
     -------
@@ -112,7 +114,11 @@ def denoise_stack(
             checkpoints=kept,
         )
 
-    return (yield from _run(request, train, stop, is_reading=True))
+    return (
+        yield from _run(
+            request, train, stop, is_reading=True, is_glancing=not is_checked
+        )
+    )
 
 
 def train_stack_longer(
@@ -183,6 +189,7 @@ def _run(
     stop: StopToken,
     *,
     is_reading: bool,
+    is_glancing: bool = False,
 ) -> Generator[Event, None, StackReport]:
     """Train channel after channel, then denoise them all."""
     request.check()
@@ -194,6 +201,7 @@ def _run(
             check_trainable(request.training_source(channel), smallest)
         if is_reading:
             yield from _read_through(request, stop)
+        if is_glancing:
             for channel in request.channels:
                 yield from glance([request.observation.frames(channel)], stop)
         runs: list[TrainedRun] = []

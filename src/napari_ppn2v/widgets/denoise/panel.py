@@ -274,6 +274,7 @@ class DenoisePanel(Dock):
             recording=None if recording is None else read_layer(recording),
             saved=self.noise.saved_model,
             expected=expected,
+            is_checked=self.data_check.is_told,
         )
         self.denoising.start(order)
         self.run = self.denoising.run

@@ -67,6 +67,7 @@ class Order:
     recording : layer of the calibration recording, None for none
     saved : noise model to load before the run, None for none
     expected : seconds of each stage, empty where they are not known
+    is_checked : whether the user has seen what the check of these data has found
     """
 
     request: StackRequest
@@ -74,6 +75,7 @@ class Order:
     recording: LayerData | None
     saved: NoiseModelRef | None
     expected: Mapping[str, float]
+    is_checked: bool = False
 
     def script(self, times_longer: int = 0) -> str:
         """Return a Python script that does exactly this.
@@ -180,7 +182,11 @@ class DenoiseRun(QWidget):
             if order.saved is not None and request.config.method != "n2v":
                 wanted = replace(request, noise_model=order.saved.load())
             return denoise_stack(
-                wanted, stop, preview=preview, checkpoints=lambda c: kept[c]
+                wanted,
+                stop,
+                preview=preview,
+                checkpoints=lambda c: kept[c],
+                is_checked=order.is_checked,
             )
 
         self._launch(job, f"Denoising {order.title}", self._planned(order))

@@ -59,6 +59,11 @@ class DataCheckPart(CheckPart):
             self._arrays, self._words = arrays, words
             self.clear()
 
+    @property
+    def is_told(self) -> bool:
+        """Whether a check of what is chosen came to its end, so that all is shown."""
+        return self.check is not None and not self.check.is_stopped
+
     def clear(self) -> None:
         """Give up what goes on, and forget what was found."""
         self.check = None
