@@ -32,10 +32,11 @@ def noisy():
 
 
 @pytest.fixture
-def dock(make_napari_viewer):
-    viewer = make_napari_viewer()
+def dock(qtbot):
+    """The dock beside a viewer without a window, which is made in no time."""
+    viewer = ViewerModel()
     panel = DenoisePanel(viewer)
-    viewer.window.add_dock_widget(panel, name="Denoise (PPN2V)")
+    qtbot.addWidget(panel, before_close_func=DenoisePanel.close_down)
     viewer.layers.events.connect(panel.reset_choices)
     panel.estimates.want = lambda request: None
     return viewer, panel
