@@ -76,8 +76,8 @@ def averaged_passes(
         parts = (found.prior_mean, found.mmse, None if std is None else std**2)
         for index, part in enumerate(parts):
             if part is not None:
-                kept = turned_back(part, number)[:height, :width]
-                kept = kept[rows.inner, columns.inner] / N_ORIENTATIONS
+                whole = turned_back(part, number)[:height, :width]
+                kept = whole[rows.inner, columns.inner] / np.float32(N_ORIENTATIONS)
                 before = total[index]
                 total[index] = kept if before is None else before + kept
     mean, mmse, variance = total
