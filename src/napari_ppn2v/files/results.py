@@ -16,10 +16,17 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 import numpy as np
 
 from napari_ppn2v.core.conversion import as_dtype
-from napari_ppn2v.errors import BadData, CannotWrite
+from napari_ppn2v.errors import CannotWrite
 from napari_ppn2v.files.atomic import as_json, atomic_path
+from napari_ppn2v.files.ome_zarr import VERSIONS, check_version
+from napari_ppn2v.files.result_blocks import (
+    SharedResult,
+    WrittenBlock,
+    checked_place,
+    position_of,
+)
 from napari_ppn2v.files.tiff_writing import TiffTarget
-from napari_ppn2v.files.zarr_writing import ZarrTarget
+from napari_ppn2v.files.zarr_writing import CHUNK_SIDE, ZarrTarget
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -53,7 +60,8 @@ class ResultWriter:
     Parameters
     ----------
     path
-        Ends in .tif, .tiff (OME-TIFF, as BigTIFF above 4 GB) or .zarr (OME-Zarr 0.5).
+        Ends in .tif, .tiff (OME-TIFF, as BigTIFF above 4 GB) or .zarr (OME-Zarr, with
+        smaller levels of frames with a side above 1024 pixels).
     layout
         Layout of the frames denoised (`frames.layout`).
     n_channels
@@ -68,6 +76,10 @@ class ResultWriter:
     provenance
         How the result was made, kept as JSON in the file. The attribute may be
         replaced until the block ends, so it can tell what only the end shows.
+    ome_zarr_version
+        "0.5", or "0.4" for programs that do not yet read it.
+    chunk_side
+        Side of the chunks of a Zarr result, in pixels.
 
     Attributes
     ----------
@@ -98,6 +110,8 @@ class ResultWriter:
         pixel_size: Mapping[str, Spacing] | None = None,
         channel_names: Sequence[str] = (),
         provenance: Any = None,
+        ome_zarr_version: str = VERSIONS[0],
+        chunk_side: int = CHUNK_SIDE,
     ) -> None:
         self.path = Path(path)
         self.provenance = provenance
@@ -110,6 +124,10 @@ class ResultWriter:
         self._format.check(self.dtype, self.path)
         self._pixel_size = dict(pixel_size or {})
         self._channel_names = tuple(channel_names)
+        self._of_zarr: dict[str, Any] = {
+            "version": check_version(ome_zarr_version),
+            "chunk_side": chunk_side,
+        }
         self._stack = ExitStack()
         self._target: Target | None = None
         self._missing = int(np.prod(self._shape, dtype=np.int64))
@@ -120,7 +138,7 @@ class ResultWriter:
                 atomic_path(
                     self.path,
                     needed_bytes=self._missing * self.dtype.itemsize,
-                    folder_marker=self._format.folder_marker,
+                    folder_marker=self._folder_marker(),
                 )
             )
             self._target = self._format(
@@ -130,10 +148,17 @@ class ResultWriter:
                 dtype=self.dtype,
                 pixel_size=self._pixel_size,
                 channel_names=self._channel_names,
+                **(self._of_zarr if self._format is ZarrTarget else {}),
             )
             stack.push(self._end)
             self._stack = stack.pop_all()
         return self
+
+    def _folder_marker(self) -> str:
+        """File by which an older result is known, whatever its version."""
+        known = self._format.folder_markers
+        there = [marker for marker in known if (self.path / marker).exists()]
+        return next(iter(there or known), "")
 
     def __exit__(self, *error: Any) -> bool | None:
         return self._stack.__exit__(*error)
@@ -155,8 +180,8 @@ class ResultWriter:
         """
         if self._target is None:
             raise RuntimeError("A ResultWriter is written to inside its `with` block.")
-        top, left = self._checked(frame, rows, columns, block, channel)
-        position = {**self._layout.positions(frame), "C": channel}
+        top, left = checked_place(self._layout, frame, rows, columns, block, channel)
+        position = position_of(self._layout, frame, channel)
         self._target.write(position, top, left, self._kept(block))
         self._missing -= block.size
 
@@ -164,28 +189,31 @@ class ResultWriter:
         """Write one whole frame (Y, X), in ADU."""
         self.write(frame, slice(None), slice(None), image, channel=channel)
 
-    def _checked(
-        self, frame: int, rows: slice, columns: slice, block: np.ndarray, channel: int
-    ) -> tuple[int, int]:
-        if not 0 <= frame < self._layout.n_frames:
-            raise IndexError(f"There is no frame {frame} in the result.")
-        if not 0 <= channel < self._layout.n_channels:
-            raise IndexError(f"There is no channel {channel} in the result.")
-        height, width = self._layout.frame_shape
-        top, bottom, _ = rows.indices(height)
-        left, right, _ = columns.indices(width)
-        if block.shape != (bottom - top, right - left):
-            raise BadData(
-                f"A block of {block.shape} does not fit rows {top} to {bottom} and "
-                f"columns {left} to {right} of a frame of {height} x {width}."
-            )
-        wrong = block.size - int(np.isfinite(block).sum())
-        if wrong:
-            raise BadData(
-                f"The result of frame {frame} holds {wrong} values that are not finite,"
-                " so it is not written. Please report this with the settings used."
-            )
-        return top, left
+    @property
+    def shared(self) -> SharedResult | None:
+        """What other processes write blocks with; None where only this one can."""
+        if not isinstance(self._target, ZarrTarget):
+            return None
+        return SharedResult(self._target.blocks, self._layout, self.dtype)
+
+    def count(self, written: WrittenBlock) -> bool:
+        """Take note of a block that another process has written.
+
+        Returns
+        -------
+        bool
+            Whether its frame is complete and `SharedResult.fill_smaller_levels` is
+            still to be called for it.
+        """
+        if not isinstance(self._target, ZarrTarget):
+            raise RuntimeError("Only Zarr results are written by other processes.")
+        self._missing -= written.n_pixels
+        below, above = self.clipped
+        self.clipped = below + written.below, above + written.above
+        position = position_of(self._layout, written.frame, written.channel)
+        return self._target.count(
+            position, written.n_pixels, (written.low, written.high)
+        )
 
     def _kept(self, block: np.ndarray) -> np.ndarray:
         """Return the block in the type of the file, counting what was clipped."""

@@ -30,7 +30,7 @@ class TiffTarget:
     then an error that can be caught, and written pages do not count as our memory.
     """
 
-    folder_marker: ClassVar[str] = ""
+    folder_markers: ClassVar[tuple[str, ...]] = ()
 
     def __init__(
         self,

@@ -1,33 +1,89 @@
-"""Fill an OME-Zarr 0.5 image block by block."""
+"""Fill an OME-Zarr image (0.4 or 0.5) block by block, from one process or many."""
 
 from __future__ import annotations
 
+import math
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path  # noqa: TC003 - documented field
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from napari_ppn2v.errors import CannotWrite
-from napari_ppn2v.files.units import zarr_unit
+from napari_ppn2v.files.ome_zarr import (
+    VERSIONS,
+    Layout,
+    channels,
+    create_arrays,
+    description,
+)
+from napari_ppn2v.files.pyramid import fill_levels, level_shapes
 from napari_ppn2v.files.zarr_reading import PROVENANCE_KEY
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from pathlib import Path
 
     from napari_ppn2v.files.units import Spacing
 
-_CHUNK = 512
-_TYPES = {"T": "time", "C": "channel", "Z": "space", "Y": "space", "X": "space"}
+CHUNK_SIDE = 512
+"""Pixels along Y and X in one chunk, unless the blocks to be written ask for others."""
+
+
+@dataclass(frozen=True)
+class ZarrBlocks:
+    """The pixels of a Zarr image that is being written, for any process to fill.
+
+    Several processes may write at once if each has whole chunks to itself.
+
+    Attributes
+    ----------
+    path : the group, under its temporary name
+    axes : in the order of the arrays
+    n_levels : number of arrays, "0" the full resolution
+    """
+
+    path: Path
+    axes: str
+    n_levels: int
+
+    @cached_property
+    def _levels(self) -> list[Any]:
+        import zarr
+
+        return [
+            zarr.open_array(str(self.path / str(number)), mode="r+")
+            for number in range(self.n_levels)
+        ]
+
+    def write(
+        self, position: Mapping[str, int], row: int, column: int, block: np.ndarray
+    ) -> None:
+        """Put a block at its place in the full resolution."""
+        height, width = block.shape
+        window = slice(row, row + height), slice(column, column + width)
+        self._levels[0][(*self._place(position), *window)] = block
+
+    def fill_smaller_levels(self, position: Mapping[str, int]) -> None:
+        """Compute the smaller levels of one frame, all of which is written."""
+        fill_levels(self._levels, self._place(position))
+
+    def _place(self, position: Mapping[str, int]) -> tuple[int, ...]:
+        return tuple(position[axis] for axis in self.axes[:-2])
+
+    def __reduce__(self) -> Any:
+        # without the arrays, which the other process opens for itself
+        return type(self), (self.path, self.axes, self.n_levels)
 
 
 class ZarrTarget:
-    """An OME-Zarr image of one resolution level, in chunks of 512 x 512.
+    """An OME-Zarr image in chunks of one frame, with smaller levels of large frames.
 
     A block that ends inside a chunk has the chunk read and written again, so blocks
-    along multiples of 512 are the fastest.
+    along multiples of `chunk_side` are the fastest.
     """
 
-    folder_marker: ClassVar[str] = "zarr.json"
+    folder_markers: ClassVar[tuple[str, ...]] = ("zarr.json", ".zgroup")
 
     def __init__(
         self,
@@ -38,23 +94,17 @@ class ZarrTarget:
         dtype: np.dtype,
         pixel_size: Mapping[str, Spacing],
         channel_names: Sequence[str],
+        chunk_side: int = CHUNK_SIDE,
+        version: str = VERSIONS[0],
     ) -> None:
-        import zarr
-
-        self._axes = axes
-        self._group = zarr.create_group(str(path), zarr_format=3)
-        self._ome = _ome(axes, pixel_size)
-        self._group.attrs["ome"] = self._ome
-        self._channel_names = channel_names
+        shapes = tuple((*shape[:-2], *level) for level in level_shapes(*shape[-2:]))
+        self._layout = Layout(axes, shapes, chunk_side, version)
+        self._pixel_size, self._channel_names = pixel_size, channel_names
         self._ranges: dict[int, tuple[float, float]] = {}
-        self._array = self._group.create_array(
-            "0",
-            shape=shape,
-            dtype=dtype,
-            chunks=tuple([1] * (len(axes) - 2) + [min(_CHUNK, n) for n in shape[-2:]]),
-            dimension_names=list(axes.lower()),
-            fill_value=0,
-        )
+        self._left: dict[tuple[int, ...], int] = {}
+        self._group = create_arrays(path, self._layout, dtype)
+        self._group.attrs.update(description(self._layout, pixel_size, None))
+        self.blocks = ZarrBlocks(path, axes, len(shapes))
 
     @staticmethod
     def axes_for(axes: str) -> str:
@@ -72,47 +122,43 @@ class ZarrTarget:
     def write(
         self, position: Mapping[str, int], row: int, column: int, block: np.ndarray
     ) -> None:
-        """Put a block at its place."""
-        height, width = block.shape
-        place: list[int | slice] = [position[axis] for axis in self._axes[:-2]]
-        place += [slice(row, row + height), slice(column, column + width)]
-        self._array[tuple(place)] = block
-        if block.size:
-            low, high = self._ranges.get(position["C"], (np.inf, -np.inf))
-            new = min(low, float(block.min())), max(high, float(block.max()))
-            self._ranges[position["C"]] = new
+        """Put a block at its place; the last one of a frame also fills its levels."""
+        self.blocks.write(position, row, column, block)
+        if not block.size:
+            return
+        reach = float(block.min()), float(block.max())
+        if self.count(position, block.size, reach):
+            self.blocks.fill_smaller_levels(position)
+
+    def count(
+        self, position: Mapping[str, int], n_pixels: int, reach: tuple[float, float]
+    ) -> bool:
+        """Take note of a block that was written, here or by another process.
+
+        Returns
+        -------
+        bool
+            Whether its frame is complete and has smaller levels to be filled.
+        """
+        low, high = self._ranges.get(position["C"], (np.inf, -np.inf))
+        self._ranges[position["C"]] = min(low, reach[0]), max(high, reach[1])
+        if len(self._layout.shapes) == 1:
+            return False
+        place = tuple(position[axis] for axis in self._layout.axes[:-2])
+        whole = math.prod(self._layout.shapes[0][-2:])
+        self._left[place] = self._left.get(place, whole) - n_pixels
+        if self._left[place] > 0:
+            return False
+        del self._left[place]
+        return True
 
     def close(self, provenance: str) -> None:
         """Add the provenance and, with names for channels, their display ranges."""
         if provenance:
             self._group.attrs[PROVENANCE_KEY] = provenance
-        if len(self._channel_names) == len(self._ranges):
-            self._group.attrs["ome"] = {**self._ome, "omero": self._omero()}
+        omero = channels(self._channel_names, self._ranges)
+        if omero is not None:
+            self._group.attrs.update(description(self._layout, self._pixel_size, omero))
 
     def abandon(self) -> None:
         """Do nothing: no file is held open."""
-
-    def _omero(self) -> dict[str, Any]:
-        channels = []
-        for name, (_, (low, high)) in zip(
-            self._channel_names, sorted(self._ranges.items()), strict=True
-        ):
-            window = {"min": low, "max": high, "start": low, "end": high}
-            channels.append({"label": name, "color": "FFFFFF", "window": window})
-        return {"channels": channels}
-
-
-def _ome(axes: str, pixel_size: Mapping[str, Spacing]) -> dict[str, Any]:
-    described, scale = [], []
-    for axis in axes:
-        spacing = pixel_size.get(axis)
-        entry = {"name": axis.lower(), "type": _TYPES[axis]}
-        unit = zarr_unit(spacing.unit) if spacing else None
-        described.append({**entry, "unit": unit} if unit else entry)
-        scale.append(spacing.size if spacing and axis != "C" else 1.0)
-    level = {
-        "path": "0",
-        "coordinateTransformations": [{"type": "scale", "scale": scale}],
-    }
-    image = {"name": "result", "axes": described, "datasets": [level]}
-    return {"version": "0.5", "multiscales": [image]}
