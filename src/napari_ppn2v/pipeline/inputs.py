@@ -9,7 +9,7 @@ import re
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
@@ -203,8 +203,17 @@ def parse_frames(text: str, count: int) -> tuple[int, ...]:
     return tuple(dict.fromkeys(chosen))
 
 
+class HasFrames(Protocol):
+    """What is read as one, an `OpenedImage` or an array."""
+
+    @property
+    def frames(self) -> tuple[Frames, ...]:
+        """Frames of each channel."""
+        ...
+
+
 def read_through(
-    images: Sequence[OpenedImage], stop: StopToken
+    images: Sequence[HasFrames], stop: StopToken
 ) -> Generator[Event, None, list[str]]:
     """Read every frame once: all must be finite, and the run remembers their hash.
 

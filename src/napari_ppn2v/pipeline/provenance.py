@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from napari_ppn2v import __version__
-from napari_ppn2v.core.devices import describe_device
 from napari_ppn2v.errors import BadFile
 
 if TYPE_CHECKING:
@@ -24,6 +23,9 @@ _PACKAGES = ("torch", "numpy", "scipy", "tifffile", "zarr")
 
 def software(device: torch.device) -> dict[str, str]:
     """Return versions of what computes, and where it does."""
+    # here, as the docks read settings too, and load no torch for it
+    from napari_ppn2v.core.devices import describe_device
+
     versions = {name: importlib.metadata.version(name) for name in _PACKAGES}
     return {
         "napari-ppn2v": __version__,

@@ -11,14 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari_ppn2v.core.devices import choose_device, describe_device, threads
 from napari_ppn2v.core.frames import check_trainable
-from napari_ppn2v.events import (
-    DeviceChosen,
-    Notice,
-    PartStarted,
-    StageFinished,
-    StageStarted,
-    StepDone,
-)
+from napari_ppn2v.events import DeviceChosen, Notice, PartStarted
 from napari_ppn2v.pipeline.checking import glance
 from napari_ppn2v.pipeline.journeys import (
     SMALLEST_SIDE,
@@ -33,10 +26,11 @@ from napari_ppn2v.pipeline.noise_sources import (
     NoiseSource,
 )
 from napari_ppn2v.pipeline.provenance import software
+from napari_ppn2v.pipeline.recovery_record import read_stacks
 from napari_ppn2v.pipeline.stack_results import StackResult, apply_to_stack
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Sequence
+    from collections.abc import Callable, Generator, Iterable, Sequence
 
     import torch
 
@@ -44,6 +38,7 @@ if TYPE_CHECKING:
     from napari_ppn2v.events import Event
     from napari_ppn2v.pipeline.journeys import Checkpoints
     from napari_ppn2v.pipeline.preview import Preview
+    from napari_ppn2v.pipeline.recovery import Recovery
     from napari_ppn2v.pipeline.stack_request import StackRequest
     from napari_ppn2v.stop import StopToken
 
@@ -81,7 +76,9 @@ def denoise_stack(
     *,
     preview: Preview | None = None,
     checkpoints: ChannelCheckpoints | None = None,
+    recovery: Recovery | None = None,
     is_checked: bool = False,
+    is_read: bool = False,
 ) -> Generator[Event, None, StackReport]:
     """Train on a stack and denoise it.
 
@@ -90,7 +87,9 @@ def denoise_stack(
     preview : what the user looks at, of the first channel
     checkpoints : gives, for a channel, where its trainings keep their state; a run
         that was stopped goes on from there
+    recovery : is begun once the data are read, where `checkpoints` keep states in it
     is_checked : whether the user has had the data checked, and need not be told again
+    is_read : whether all frames were read before, and hold numbers only
 
     Returns
     -------
@@ -114,10 +113,14 @@ def denoise_stack(
             checkpoints=kept,
         )
 
+    def reading() -> Generator[Event, None, None]:
+        if not is_read:
+            stacks = yield from read_stacks(request, stop)
+            if recovery is not None and not stop.is_stopped:
+                recovery.begin(request, stacks)
+
     return (
-        yield from _run(
-            request, train, stop, is_reading=True, is_glancing=not is_checked
-        )
+        yield from _run(request, train, stop, reading(), is_glancing=not is_checked)
     )
 
 
@@ -153,7 +156,7 @@ def train_stack_longer(
             checkpoints=no_checkpoints if checkpoints is None else checkpoints(channel),
         )
 
-    return (yield from _run(request, train, stop, is_reading=False))
+    return (yield from _run(request, train, stop))
 
 
 def denoise_trained(
@@ -187,8 +190,8 @@ def _run(
     request: StackRequest,
     train: Callable[[int, torch.device], Generator[Event, None, TrainedRun]],
     stop: StopToken,
+    reading: Iterable[Event] = (),
     *,
-    is_reading: bool,
     is_glancing: bool = False,
 ) -> Generator[Event, None, StackReport]:
     """Train channel after channel, then denoise them all."""
@@ -199,8 +202,7 @@ def _run(
         smallest = max(SMALLEST_SIDE, 2 * request.config.network.stride)
         for channel in request.channels:
             check_trainable(request.training_source(channel), smallest)
-        if is_reading:
-            yield from _read_through(request, stop)
+        yield from reading
         if is_glancing:
             for channel in request.channels:
                 yield from glance([request.observation.frames(channel)], stop)
@@ -261,24 +263,6 @@ def noise_source(request: StackRequest, channel: int) -> NoiseSource:
         scenes = (stack.recording(channel) for stack in request.calibration)
         return Calibration(tuple(scenes))
     return Bootstrap()
-
-
-def _read_through(
-    request: StackRequest, stop: StopToken
-) -> Generator[Event, None, None]:
-    """Read every frame once: one that is broken shows now, not after the training."""
-    sources = [request.observation.frames(c) for c in request.channels]
-    total, done = sum(len(frames) for frames in sources), 0
-    yield StageStarted("reading", total)
-    began = time.perf_counter()
-    for frames in sources:
-        for index in range(len(frames)):
-            if stop.is_stopped:
-                return
-            frames.frame(index)
-            done += 1
-            yield StepDone("reading", done, total)
-    yield StageFinished("reading", time.perf_counter() - began)
 
 
 def _provenance(
