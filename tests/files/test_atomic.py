@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import errno
 import json
+import os
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +21,7 @@ from napari_ppn2v.files.atomic import (
     write_json_atomically,
     write_text_atomically,
 )
+from napari_ppn2v.files.leftovers import remove_leftovers
 
 
 def names(folder):
@@ -134,6 +139,99 @@ class TestFolders:
         (tmp_path / "a.zarr").write_text("precious")
         with pytest.raises(CannotWrite, match="is a file"):
             self.write(tmp_path / "a.zarr", "new")
+
+    def test_killed_while_it_replaces_an_older_result_that_comes_back(self, tmp_path):
+        final = tmp_path / "a.zarr"
+        self.write(final, "old")
+        script = f"""
+import os, signal
+from pathlib import Path
+from napari_ppn2v.files.atomic import atomic_path
+def kill(event, details):
+    if event == "os.rename" and str(details[1]) == {str(final)!r}:
+        os.kill(os.getpid(), signal.SIGKILL)
+with atomic_path({str(final)!r}, folder_marker="zarr.json") as path:
+    path.mkdir()
+    (path / "zarr.json").write_text("new")
+    import sys
+    sys.addaudithook(kill)
+"""
+        ended = subprocess.run([sys.executable, "-c", script], check=False)
+        assert ended.returncode == -9
+        assert not final.exists()
+        remove_leftovers(tmp_path)
+        assert (final / "zarr.json").read_text() == "old"
+        assert names(tmp_path) == ["a.zarr"]
+
+
+class TestLeftovers:
+    """What killed processes leave, and whose it is."""
+
+    KILLED = """
+import os, signal, sys
+from pathlib import Path
+from napari_ppn2v.files.atomic import atomic_path
+with atomic_path(sys.argv[1]) as path:
+    path.write_text("half")
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+    def leave(self, final):
+        command = [sys.executable, "-c", self.KILLED, str(final)]
+        assert subprocess.run(command, check=False).returncode == -9
+
+    def test_those_of_a_killed_process_are_hidden_and_removed(self, tmp_path):
+        final = tmp_path / "a.ome.tif"
+        self.leave(final)
+        (left,) = names(tmp_path)
+        assert left.startswith(".")
+        assert left.endswith(".ome.tif")
+        remove_leftovers(tmp_path)
+        assert names(tmp_path) == []
+
+    def test_the_next_write_into_the_folder_removes_them(self, tmp_path):
+        self.leave(tmp_path / "a.txt")
+        write_text_atomically(tmp_path / "b.txt", "whole")
+        assert names(tmp_path) == ["b.txt"]
+
+    def test_those_of_a_process_at_work_stay(self, tmp_path):
+        with atomic_path(tmp_path / "a") as path:
+            path.write_text("half")
+            remove_leftovers(tmp_path)
+            assert path.exists()
+        assert names(tmp_path) == ["a"]
+
+    def test_the_number_of_a_process_that_began_later_is_no_owner(self, tmp_path):
+        with atomic_path(tmp_path / "a") as path:
+            *head, began, token, name = path.name.split("-")
+            earlier = f"{int(began, 16) - 1000:x}"
+            (tmp_path / "-".join([*head, earlier, token, name])).write_text("half")
+            remove_leftovers(tmp_path)
+            path.write_text("whole")
+        assert names(tmp_path) == ["a"]
+
+    def test_those_of_another_computer_stay_for_a_day(self, tmp_path):
+        theirs = tmp_path / ".ppn2v-tmp-00000000-1f-5f5e100-01234567-a.tif"
+        theirs.write_text("half")
+        remove_leftovers(tmp_path)
+        assert theirs.exists()
+        long_ago = time.time() - 2 * 24 * 3600
+        os.utime(theirs, (long_ago, long_ago))
+        remove_leftovers(tmp_path)
+        assert not theirs.exists()
+
+    def test_other_hidden_files_are_never_touched(self, tmp_path):
+        for name in (".ppn2v-notes", ".bashrc", ".ppn2v-tmp-mine"):
+            (tmp_path / name).write_text("precious")
+        remove_leftovers(tmp_path)
+        assert len(names(tmp_path)) == 3
+
+    def test_a_folder_that_is_not_there_is_no_error(self, tmp_path):
+        remove_leftovers(tmp_path / "missing")
+
+    def test_names_as_long_as_can_be_are_written(self, tmp_path):
+        write_text_atomically(tmp_path / ("n" * 250), "whole")
+        assert names(tmp_path) == ["n" * 250]
 
 
 def test_a_symbolic_link_is_followed(tmp_path):

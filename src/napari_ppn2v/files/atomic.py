@@ -1,8 +1,9 @@
 """Write files so that the final name only ever holds something complete.
 
-Everything is written under a temporary name in the same folder and moved over the
-final name at the end; a failure or an interruption removes it and leaves an older
-result as it was.
+Everything is written under a temporary name in the same folder, flushed to the disk and
+moved over the final name at the end; a failure or an interruption removes it and leaves
+an older result as it was. What a killed process leaves is hidden, and removed by the
+next one that writes into the folder (`files.leftovers`).
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ import json
 import math
 import os
 import shutil
-import uuid
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +20,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_ppn2v.errors import CannotWrite
+from napari_ppn2v.files.leftovers import (
+    remove,
+    remove_leftovers_once,
+    set_aside_path,
+    temporary_path,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -56,21 +62,22 @@ def atomic_path(
         by a folder that is not ours. Other errors of the block pass through.
     """
     final = Path(os.path.realpath(final))
+    remove_leftovers_once(final.parent)
     try:
         _check_target(final, needed_bytes, folder_marker)
     except OSError as error:  # a name that is too long, a drive that is gone
         raise cannot_write(error, final) from error
-    temporary = final.with_name(f".{uuid.uuid4().hex[:12]}-{final.name}")
+    temporary = temporary_path(final)
     try:
         yield temporary
         _finish(temporary, final)
     except OSError as error:
-        _remove(temporary)
+        remove(temporary)
         if error.filename is None or _is_ours(error.filename, temporary, final):
             raise cannot_write(error, final) from error
         raise
     except BaseException:
-        _remove(temporary)
+        remove(temporary)
         raise
 
 
@@ -186,22 +193,45 @@ def _check_target(final: Path, needed_bytes: int, folder_marker: str) -> None:
 
 def _finish(temporary: Path, final: Path) -> None:
     """Flush what was written to the disk and move it over the final name."""
+    _flush_all(temporary)
     if not temporary.is_dir():
-        _flush(temporary)
         temporary.replace(final)
     elif not final.is_dir():
         temporary.rename(final)
     else:
-        old = final.with_name(f".{uuid.uuid4().hex[:12]}-old-{final.name}")
-        final.rename(old)
-        try:
-            temporary.rename(final)
-        except OSError:
-            old.rename(final)
-            raise
-        shutil.rmtree(old, ignore_errors=True)
+        _replace_folder(temporary, final)
     with suppress(OSError):  # folders cannot be flushed on every system
         _flush(final.parent)
+
+
+def _replace_folder(temporary: Path, final: Path) -> None:
+    """Put a folder in the place of another one; killed in between, the old one is kept.
+
+    Set aside, the old one is whole and gets its name back where the new one is
+    missing; what is being removed must not, so it is renamed once more.
+    """
+    old = set_aside_path(final)
+    final.rename(old)
+    try:
+        temporary.rename(final)
+    except OSError:
+        old.rename(final)
+        raise
+    rest = temporary_path(final)
+    old.rename(rest)
+    remove(rest)
+
+
+def _flush_all(path: Path) -> None:
+    """Flush a file, or all files of a folder: a power cut comes without a warning."""
+    if not path.is_dir():
+        _flush(path)
+        return
+    for folder, _, names in os.walk(path):
+        for name in names:
+            _flush(Path(folder, name))
+        with suppress(OSError):
+            _flush(Path(folder))
 
 
 def _flush(path: Path) -> None:
@@ -211,14 +241,6 @@ def _flush(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def _remove(temporary: Path) -> None:
-    if temporary.is_dir():
-        shutil.rmtree(temporary, ignore_errors=True)
-    else:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
 
 
 def _is_ours(filename: Any, temporary: Path, final: Path) -> bool:
