@@ -14,7 +14,7 @@ import pytest
 import tifffile
 
 from napari_ppn2v.cli.requests import denoise_request
-from napari_ppn2v.events import StepDone
+from napari_ppn2v.events import FrameDenoised, StepDone
 from napari_ppn2v.files.images import open_image
 from napari_ppn2v.files.model_file import load_model
 from napari_ppn2v.pipeline.file_jobs import denoise_files
@@ -267,3 +267,43 @@ def test_train_then_apply_gives_what_denoise_gives(run, finished, noisy, tmp_pat
     assert run("apply", model, noisy, "-o", out, "--threads 1").exit_code == 0
     first = tifffile.imread(finished[0] / "noisy_denoised.ome.tif")
     assert np.array_equal(tifffile.imread(out), first)
+
+
+def test_images_written_before_an_interruption_are_not_denoised_again(
+    run, stack, tmp_path
+):
+    folder, out = tmp_path / "data", tmp_path / "out"
+    folder.mkdir()
+    for name, frame in zip("ab", stack.observation, strict=True):
+        write(folder / f"{name}.tif", frame, "YX")
+    stop = StopToken()
+    request = {**given(folder, out), "steps": 6, "method": "n2v", "estimate": "auto"}
+    for name in ("noisy", "noise_model_kind"):
+        request.pop(name)
+    job = denoise_files(denoise_request({**request, "noisy": [folder]}), stop)
+    for event in job:
+        if isinstance(event, FrameDenoised):
+            stop.stop()
+    first = out / "a_denoised.ome.tif"
+    assert not (out / "b_denoised.ome.tif").exists()
+    written = first.stat().st_mtime_ns
+    result = run("denoise", "-o", out, "--resume")
+    assert result.exit_code == 0, result.output
+    assert "a_denoised.ome.tif was written already" in result.stderr
+    assert first.stat().st_mtime_ns == written
+    assert (out / "b_denoised.ome.tif").exists()
+
+
+def test_resuming_a_finished_run_completes_what_is_missing_and_no_more(
+    run, noisy, tmp_path
+):
+    out = tmp_path / "run"
+    brief = "--preset fast --steps 6 --method n2v --device cpu --threads 1"
+    assert run("denoise", noisy, "-o", out, brief).exit_code == 0
+    before = (out / "noisy_denoised.ome.tif").stat().st_mtime_ns
+    (out / "curves.png").unlink()  # as if killed while pictures were drawn
+    result = run("denoise", "-o", out, "--resume")
+    assert result.exit_code == 0, result.output
+    assert (out / "curves.png").exists()
+    assert (out / "noisy_denoised.ome.tif").stat().st_mtime_ns == before
+    assert json.loads((out / "run.json").read_text())["status"] == "finished"

@@ -35,9 +35,15 @@ def draw_pictures(report: FileReport, truth: Path | None = None) -> None:
         model = channel.denoiser.noise_model
         if model is not None:
             path = report.files.file("noise_model", ".png", channel.tag)
-            draw_noise_model(path, model.to("cpu"), channel.pairs)
+            # resumed after training, a run has no pairs to draw it over any more
+            if channel.pairs is not None or not _is_newer(path, channel.model):
+                draw_noise_model(path, model.to("cpu"), channel.pairs)
         if report.results:
             _draw_before_after(report, channel, number, truth)
+
+
+def _is_newer(path: Path, than: Path) -> bool:
+    return path.exists() and path.stat().st_mtime >= than.stat().st_mtime
 
 
 def draw_noise_model(

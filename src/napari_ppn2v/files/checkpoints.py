@@ -21,7 +21,7 @@ class FileCheckpoint:
     ----------
     path : of the file; its folder must exist
     is_resumed : whether a state that is already there is to be used
-    seconds_between : wall time between two saves
+    seconds_between : wall time between two saves; `SECONDS_BETWEEN` by default
     """
 
     def __init__(
@@ -29,10 +29,12 @@ class FileCheckpoint:
         path: Path,
         *,
         is_resumed: bool,
-        seconds_between: float = SECONDS_BETWEEN,
+        seconds_between: float | None = None,
     ) -> None:
         self.path, self.is_resumed = path, is_resumed
-        self.seconds_between = seconds_between
+        self.seconds_between = (
+            SECONDS_BETWEEN if seconds_between is None else seconds_between
+        )
         self._last = time.monotonic()
 
     @property

@@ -238,6 +238,7 @@ def _outputs(request: ApplyRequest, images: tuple[OpenedImage, ...]) -> RunFolde
             "(.tif, .ome.tif or .zarr) or a folder."
         )
     files = RunFolder.for_output(request.out, [image.source.name for image in images])
+    files.remove_leftovers()
     products = [*files.results]
     if request.inference.posterior_std:
         products += [files.posterior_std(result) for result in files.results]

@@ -26,6 +26,7 @@ from napari_ppn2v.pipeline.file_request import (
     check_request,
     maps_of,
     open_noise_source,
+    opened_targets,
     settled_paths,
 )
 from napari_ppn2v.pipeline.inputs import (
@@ -34,7 +35,6 @@ from napari_ppn2v.pipeline.inputs import (
     find_images,
     open_frames,
     open_noisy,
-    open_targets,
     read_through,
 )
 from napari_ppn2v.pipeline.journeys import SMALLEST_SIDE
@@ -44,6 +44,7 @@ from napari_ppn2v.pipeline.result_files import (
     WrittenResult,
     denoise_to_file,
     result_bytes,
+    written_before,
 )
 from napari_ppn2v.pipeline.run_folder import (
     FINISHED,
@@ -52,7 +53,6 @@ from napari_ppn2v.pipeline.run_folder import (
     RunFolder,
     prepare_outputs,
 )
-from napari_ppn2v.pipeline.targets import check_targets
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -63,6 +63,8 @@ if TYPE_CHECKING:
     from napari_ppn2v.events import Event
     from napari_ppn2v.pipeline.config import RunConfig
     from napari_ppn2v.stop import StopToken
+
+SECONDS_BETWEEN_RECORDS = 5.0
 
 
 @dataclass(frozen=True)
@@ -187,7 +189,7 @@ def _prepared(request: DenoiseRequest, stop: StopToken) -> _Job:
     for image in images:
         for frames in image.frames:
             check_trainable(frames, smallest)
-    targets = corrected_images(_opened_targets(request, images), maps)
+    targets = corrected_images(opened_targets(request, images), maps)
     job = _Job(request, images, files, device, stop, targets, maps)
     inputs = [image.path for image in (*images, *job.targets)]
     inputs += request.calibration
@@ -195,33 +197,13 @@ def _prepared(request: DenoiseRequest, stop: StopToken) -> _Job:
         open_noise_source(
             request, channel
         )  # opened now, so that what is wrong shows now
+    files.remove_leftovers()
     _check_earlier_run(job)
     with_std = request.config.inference.posterior_std
     n_bytes = result_bytes(images, request.dtype, with_std=with_std)
     products = [files.record, files.model_file(), *files.results]
     prepare_outputs(products, inputs, n_bytes if files.results else 0)
     return job
-
-
-def _opened_targets(
-    request: DenoiseRequest, images: tuple[OpenedImage, ...]
-) -> tuple[OpenedImage, ...]:
-    """Open the targets, if there are any, and compare them with the images."""
-    if not request.target:
-        return ()
-    targets = open_targets(
-        find_images(request.target),
-        images,
-        request.target_axes or request.axes,
-        request.channel,
-        request.frames,
-    )
-    for number in range(len(images[0].channels)):
-        check_targets(
-            [image.frames[number] for image in images],
-            [target.frames[number] for target in targets],
-        )
-    return targets
 
 
 def _check_earlier_run(job: _Job) -> None:
@@ -231,11 +213,6 @@ def _check_earlier_run(job: _Job) -> None:
     if request.is_resumed:
         if earlier is None:
             raise BadSetting(f"There is nothing to resume in {files.folder}.")
-        if earlier["status"] == FINISHED:
-            raise BadSetting(
-                f"The run in {files.folder} is finished; there is nothing to resume. "
-                "Begin a new one with --overwrite."
-            )
         job.record, job.seconds = earlier, dict(earlier.get("seconds", {}))
         return
     if request.is_overwriting:
@@ -257,6 +234,7 @@ def _check_earlier_run(job: _Job) -> None:
                 f"{path} is there already. Replace it with --overwrite, or choose "
                 "another output."
             )
+    files.remove_checkpoints()  # of a run whose record is gone
 
 
 def _begin_record(job: _Job, hashes: list[str]) -> None:
@@ -372,40 +350,43 @@ def _provenance(job: _Job, channel: int | None = None) -> dict[str, Any]:
 
 
 def _denoise_images(job: _Job, config: RunConfig) -> Generator[Event, None, None]:
+    """Denoise image after image; those that the record says are written are kept."""
     denoisers = [channel.denoiser.to(job.device) for channel in job.channels]
     estimates = {
         str(channel): {"estimate": d.estimate, "blind": d.is_blind, "reason": d.reason}
         for channel, d in zip(job.images[0].channels, denoisers, strict=True)
     }
     total = sum(len(f) for image in job.images for f in image.frames)
-    began = time.perf_counter()
+    before, began = job.seconds.get("denoise", 0.0), time.perf_counter()
     if not job.files.results:
         return
     yield StageStarted("denoise", total)
+    earlier = {item["file"]: item for item in job.record.get("results", [])}
+    recorded = time.monotonic()
     for image, result in zip(job.images, job.files.results, strict=True):
         with_std = config.inference.posterior_std
         std = job.files.posterior_std(result) if with_std else None
-        written = yield from denoise_to_file(
-            denoisers,
-            image,
-            ResultTarget(result, std),
-            dtype=job.request.dtype,
-            tile_size=config.inference.tile_size,
-            provenance={**_provenance(job), "estimates": estimates},
-            stop=job.stop,
-        )
+        target = ResultTarget(result, std)
+        written = written_before(earlier.get(result.name), target)
+        if written is not None:
+            yield Notice(f"{result.name} was written already.")
+        else:
+            written = yield from denoise_to_file(
+                denoisers,
+                image,
+                target,
+                dtype=job.request.dtype,
+                tile_size=config.inference.tile_size,
+                provenance={**_provenance(job), "estimates": estimates},
+                stop=job.stop,
+            )
+        job.seconds["denoise"] = before + time.perf_counter() - began
         if written is None:
             return
         job.results.append(written)
-    seconds = time.perf_counter() - began
-    job.seconds["denoise"] = seconds
-    job.record["results"] = [
-        {
-            "file": w.target.result.name,
-            "posterior_std": w.target.posterior_std and w.target.posterior_std.name,
-            "axes": w.axes,
-            "clipped_below_and_above": w.clipped,
-        }
-        for w in job.results
-    ]
-    yield StageFinished("denoise", seconds)
+        job.record["results"] = [w.as_plain() for w in job.results]
+        # not after each of thousands of small images: the record holds them all
+        if time.monotonic() - recorded >= SECONDS_BETWEEN_RECORDS:
+            job.save(RUNNING)
+            recorded = time.monotonic()
+    yield StageFinished("denoise", time.perf_counter() - began)

@@ -12,7 +12,12 @@ from napari_ppn2v.files.camera_maps import load_camera_maps
 from napari_ppn2v.files.noise_model_files import load_noise_model
 from napari_ppn2v.pipeline.camera_maps import corrected
 from napari_ppn2v.pipeline.config import RunConfig  # noqa: TC001 - restored by type
-from napari_ppn2v.pipeline.inputs import check_threads, find_images, open_frames
+from napari_ppn2v.pipeline.inputs import (
+    check_threads,
+    find_images,
+    open_frames,
+    open_targets,
+)
 from napari_ppn2v.pipeline.noise_sources import (
     Bootstrap,
     Calibration,
@@ -21,10 +26,11 @@ from napari_ppn2v.pipeline.noise_sources import (
 )
 from napari_ppn2v.pipeline.provenance import from_plain
 from napari_ppn2v.pipeline.run_folder import RunFolder, read_record
-from napari_ppn2v.pipeline.targets import check_use_of_targets
+from napari_ppn2v.pipeline.targets import check_targets, check_use_of_targets
 
 if TYPE_CHECKING:
     from napari_ppn2v.core.camera_maps import CameraMaps
+    from napari_ppn2v.pipeline.inputs import OpenedImage
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,6 +164,32 @@ def maps_of(request: DenoiseRequest) -> CameraMaps | None:
     BadFile, BadData
     """
     return load_camera_maps(request.camera_maps) if request.camera_maps else None
+
+
+def opened_targets(
+    request: DenoiseRequest, images: tuple[OpenedImage, ...]
+) -> tuple[OpenedImage, ...]:
+    """Open the targets, if there are any, and compare them with the images.
+
+    Raises
+    ------
+    BadFile, BadAxes, BadData, BadSetting
+    """
+    if not request.target:
+        return ()
+    targets = open_targets(
+        find_images(request.target),
+        images,
+        request.target_axes or request.axes,
+        request.channel,
+        request.frames,
+    )
+    for number in range(len(images[0].channels)):
+        check_targets(
+            [image.frames[number] for image in images],
+            [target.frames[number] for target in targets],
+        )
+    return targets
 
 
 def open_noise_source(request: DenoiseRequest, channel: int) -> NoiseSource:

@@ -10,8 +10,10 @@ import numpy as np
 
 from napari_ppn2v.errors import BadSetting
 from napari_ppn2v.events import FrameDenoised, Notice
+from napari_ppn2v.files.ome_zarr import VERSIONS
 from napari_ppn2v.files.results import ResultWriter
-from napari_ppn2v.pipeline.denoising import denoise_frames
+from napari_ppn2v.files.zarr_writing import chunk_side_for
+from napari_ppn2v.pipeline.denoising import denoise_frames, tile_side
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping, Sequence
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from napari_ppn2v.core.denoiser import Denoiser
     from napari_ppn2v.core.inference import RegionEstimate
     from napari_ppn2v.events import Event
+    from napari_ppn2v.pipeline.cluster_job import ClusterSpread
     from napari_ppn2v.pipeline.inputs import OpenedImage
     from napari_ppn2v.stop import StopToken
 
@@ -45,6 +48,27 @@ class WrittenResult:
     axes: str
     clipped: tuple[int, int]
 
+    def as_plain(self) -> dict[str, Any]:
+        """Return what the record of a run keeps of it."""
+        std = self.target.posterior_std
+        return {
+            "file": self.target.result.name,
+            "posterior_std": None if std is None else std.name,
+            "axes": self.axes,
+            "clipped_below_and_above": self.clipped,
+        }
+
+
+def written_before(
+    item: dict[str, Any] | None, target: ResultTarget
+) -> WrittenResult | None:
+    """Return a result that a record holds as written, None if it is not there."""
+    paths = (target.result, target.posterior_std)
+    if item is None or not all(path is None or path.exists() for path in paths):
+        return None
+    below, above = item["clipped_below_and_above"]
+    return WrittenResult(target, item["axes"], (below, above))
+
 
 class _StoppedEarly(Exception):
     """The user stopped before all pixels of a result were there."""
@@ -69,6 +93,8 @@ def denoise_to_file(
     tile_size: int,
     provenance: Mapping[str, Any],
     stop: StopToken,
+    spread: ClusterSpread | None = None,
+    ome_zarr_version: str = VERSIONS[0],
 ) -> Generator[Event, None, WrittenResult | None]:
     """Denoise one image into its result file; memory does not grow with its frames.
 
@@ -77,6 +103,8 @@ def denoise_to_file(
     denoisers : one for each channel of `image`, on the device to compute on
     dtype : "float32", or "same" for the type of the input (rounded and clipped)
     provenance : kept in the file
+    spread : denoise on this Dask cluster, with the same result; None for here
+    ome_zarr_version : of results in .zarr
 
     Yields
     ------
@@ -93,27 +121,47 @@ def denoise_to_file(
     if target.posterior_std is not None:
         for denoiser in denoisers:
             denoiser.require_posterior_std()
+    side = chunk_side_for(tile_side(denoisers[0], tile_size))
+    of_zarr = {"chunk_side": side, "ome_zarr_version": ome_zarr_version}
     try:
         with ExitStack() as stack:
+            kind = _result_dtype(image, dtype)
             writer = stack.enter_context(
-                _writer(target.result, image, _result_dtype(image, dtype), provenance)
+                _writer(target.result, image, kind, provenance, of_zarr)
             )
             uncertainty = None
             if target.posterior_std is not None:
+                kind = np.dtype("float32")
                 uncertainty = stack.enter_context(
-                    _writer(
-                        target.posterior_std, image, np.dtype("float32"), provenance
-                    )
+                    _writer(target.posterior_std, image, kind, provenance, of_zarr)
                 )
-            for number, denoiser in enumerate(denoisers):
-                yield from _denoise_channel(
-                    denoiser, image, number, (writer, uncertainty), tile_size, stop
-                )
+            yield from _denoise_channels(
+                denoisers, image, (writer, uncertainty), tile_size, stop, spread
+            )
     except _StoppedEarly:
         return None
     if any(writer.clipped):
         yield Notice(_clipping(target.result, writer), is_warning=True)
     return WrittenResult(target, writer.axes, writer.clipped)
+
+
+def _denoise_channels(
+    denoisers: Sequence[Denoiser],
+    image: OpenedImage,
+    writers: tuple[ResultWriter, ResultWriter | None],
+    tile_size: int,
+    stop: StopToken,
+    spread: ClusterSpread | None,
+) -> Generator[Event, None, None]:
+    if spread is None:
+        for number, denoiser in enumerate(denoisers):
+            yield from _denoise_channel(
+                denoiser, image, number, writers, tile_size, stop
+            )
+        return
+    is_done = yield from spread.denoise(denoisers, image, writers, tile_size, stop)
+    if not is_done:
+        raise _StoppedEarly
 
 
 def _denoise_channel(
@@ -152,7 +200,11 @@ def _to_the_end(
 
 
 def _writer(
-    path: Path, image: OpenedImage, dtype: np.dtype, provenance: Mapping[str, Any]
+    path: Path,
+    image: OpenedImage,
+    dtype: np.dtype,
+    provenance: Mapping[str, Any],
+    of_zarr: Mapping[str, Any],
 ) -> ResultWriter:
     return ResultWriter(
         path,
@@ -162,6 +214,7 @@ def _writer(
         pixel_size=image.source.pixel_size,
         channel_names=image.channel_names,
         provenance=dict(provenance),
+        **of_zarr,
     )
 
 

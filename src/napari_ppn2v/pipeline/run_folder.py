@@ -14,6 +14,7 @@ from napari_ppn2v.files.atomic import (
     readable_bytes,
     write_json_atomically,
 )
+from napari_ppn2v.files.leftovers import remove_leftovers
 from napari_ppn2v.files.model_file import MODEL_SUFFIX
 
 if TYPE_CHECKING:
@@ -126,6 +127,12 @@ class RunFolder:
         """Whether anything would be lost by beginning again."""
         states = self.folder.glob("checkpoint_*.pt")
         return any(states) or self.model.exists()
+
+    def remove_leftovers(self) -> None:
+        """Delete what killed processes have left half-written in the folders."""
+        paths = (self.record, self.model, *self.results)
+        for folder in {path.parent for path in paths}:
+            remove_leftovers(folder)
 
     def remove_checkpoints(self) -> None:
         """Delete the training states, which a finished run needs no more."""
