@@ -1,0 +1,1 @@
+"""Kills, full disks, little memory: what a run must survive."""
