@@ -38,29 +38,51 @@ class Span:
         return slice(self.keep_start - self.start, self.keep_stop - self.start)
 
 
-def spans(length: int, tile: int, halo: int, stride: int) -> list[Span]:
+def spans(
+    length: int, tile: int, halo: int, stride: int, within: slice | None = None
+) -> list[Span]:
     """Cover an axis of `length` pixels by tiles that keep about `tile` pixels each.
 
     Tiles start at multiples of `stride`, so that pooling cells are those of the
     whole image, and reach `halo` pixels beyond what they keep, except at the
     image's own borders: there the network pads as it does for the whole image.
+
+    Parameters
+    ----------
+    within : the part to be covered, from a multiple of `stride`; None for all
     """
-    step = max(stride, tile // stride * stride)
+    step = tile_step(tile, stride)
     reach = -(-halo // stride) * stride
+    begin, end = (0, length) if within is None else (within.start, within.stop)
     result = []
-    for first in range(0, length, step):
-        last = min(first + step, length)
-        result.append(
-            Span(max(0, first - reach), min(length, last + reach), first, last)
-        )
+    for first in range(begin, end, step):
+        last = min(first + step, end)
+        # a part may end anywhere, but what is read ends with a pooling cell
+        beyond = -(-last // stride) * stride + reach
+        result.append(Span(max(0, first - reach), min(length, beyond), first, last))
     return result
 
 
+def tile_step(tile: int, stride: int) -> int:
+    """Distance between tiles that shall keep about `tile` pixels."""
+    return max(stride, tile // stride * stride)
+
+
 def tiles(
-    shape: tuple[int, int], tile: int, halo: int, stride: int
+    shape: tuple[int, int],
+    tile: int,
+    halo: int,
+    stride: int,
+    part: tuple[slice, slice] | None = None,
 ) -> Iterator[tuple[Span, Span]]:
-    """Yield (rows, columns) of all tiles of an image, row by row."""
-    columns = spans(shape[1], tile, halo, stride)
-    for rows in spans(shape[0], tile, halo, stride):
+    """Yield (rows, columns) of all tiles of an image, row by row.
+
+    Parameters
+    ----------
+    part : rows and columns to be covered, see `spans`; None for all
+    """
+    within = (None, None) if part is None else part
+    columns = spans(shape[1], tile, halo, stride, within[1])
+    for rows in spans(shape[0], tile, halo, stride, within[0]):
         for column in columns:
             yield rows, column

@@ -128,6 +128,7 @@ class ResultWriter:
             "version": check_version(ome_zarr_version),
             "chunk_side": chunk_side,
         }
+        self.chunk_side = chunk_side
         self._stack = ExitStack()
         self._target: Target | None = None
         self._missing = int(np.prod(self._shape, dtype=np.int64))

@@ -29,6 +29,20 @@ if TYPE_CHECKING:
 CHUNK_SIDE = 512
 """Pixels along Y and X in one chunk, unless the blocks to be written ask for others."""
 
+_SMALLEST_CHUNK, _LARGEST_CHUNK = 256, 1024
+
+
+def chunk_side_for(tile: int) -> int:
+    """Side of chunks for blocks along multiples of `tile` pixels.
+
+    It is a multiple of the tile or a divisor, so that no two tiles share a chunk that
+    neither of them fills.
+    """
+    if tile <= _LARGEST_CHUNK:
+        return tile * math.ceil(_SMALLEST_CHUNK / tile)
+    sides = range(_LARGEST_CHUNK, _SMALLEST_CHUNK // 2, -1)
+    return next((side for side in sides if tile % side == 0), tile)
+
 
 @dataclass(frozen=True)
 class ZarrBlocks:

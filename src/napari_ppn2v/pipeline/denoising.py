@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
 
 from napari_ppn2v.core.inference import Passes, RegionEstimate
-from napari_ppn2v.core.tiling import Span, tiles
+from napari_ppn2v.core.tiling import Span, tile_step, tiles
 from napari_ppn2v.errors import OutOfMemory
 from napari_ppn2v.events import FrameDenoised, Notice, StepDone
 from napari_ppn2v.pipeline.camera_maps import check_corrected
@@ -28,6 +29,18 @@ Sink = Callable[[int, slice, slice, RegionEstimate], None]
 """Takes (frame, rows, columns, estimate) of each tile, in any order."""
 
 
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A part of a recording that is denoised by itself, with the pixels of the whole.
+
+    `rows` and `columns` begin at multiples of `tile_side`.
+    """
+
+    frames: range
+    rows: slice
+    columns: slice
+
+
 def denoise_frames(
     denoiser: Denoiser,
     frames: Frames,
@@ -35,6 +48,7 @@ def denoise_frames(
     *,
     tile_size: int,
     stop: StopToken,
+    part: Part | None = None,
 ) -> Generator[Event, None, int]:
     """Denoise frame after frame, tile after tile; memory does not grow with either.
 
@@ -42,6 +56,7 @@ def denoise_frames(
     ----------
     sink : receives each tile as soon as it is done
     tile_size : pixels; halved whenever memory runs out
+    part : what is denoised, None for all
 
     Returns
     -------
@@ -55,38 +70,62 @@ def denoise_frames(
         the camera wrote them.
     """
     check_corrected(denoiser.provenance, frames)
-    network = denoiser.network
     tile_size = _not_too_many_samples(denoiser, tile_size)
-    for index in range(len(frames)):
-        todo = list(tiles(frames.shape, tile_size, network.halo, network.stride))
-        done = 0
-        while done < len(todo):
-            if stop.is_stopped:
-                return index
-            rows, columns = todo[done]
-            observation = frames.region(index, rows.read, columns.read)
-            try:
-                estimate = yield from _tile(
-                    denoiser.tile_passes(observation, rows, columns),
-                    done,
-                    len(todo),
-                    stop,
-                )
-            except (RuntimeError, MemoryError) as error:
-                tile_size = _smaller(tile_size, error)
-                yield Notice(
-                    f"Memory ran out. Going on with tiles of {tile_size} pixels.",
-                    is_warning=True,
-                )
-                todo = list(_left(todo[done:], tile_size, frames.shape, denoiser))
-                done = 0
-                continue
-            if estimate is None:
-                return index
-            sink(index, rows.keep, columns.keep, estimate)
-            done += 1
+    chosen = range(len(frames)) if part is None else part.frames
+    window = None if part is None else (part.rows, part.columns)
+    for done, index in enumerate(chosen):
+        remaining = yield from _frame(
+            denoiser, frames, index, sink, tile_size, stop, window
+        )
+        if remaining is None:
+            return done
+        tile_size = remaining
         yield FrameDenoised(index, len(frames))
-    return len(frames)
+    return len(chosen)
+
+
+def tile_side(denoiser: Denoiser, tile_size: int) -> int:
+    """Pixels from one tile to the next, as long as memory suffices."""
+    size = _not_too_many_samples(denoiser, tile_size)
+    return tile_step(size, denoiser.network.stride)
+
+
+def _frame(
+    denoiser: Denoiser,
+    frames: Frames,
+    index: int,
+    sink: Sink,
+    tile_size: int,
+    stop: StopToken,
+    window: tuple[slice, slice] | None,
+) -> Generator[Event, None, int | None]:
+    """Denoise one frame; return the tile size that fitted, None if stopped."""
+    network = denoiser.network
+    todo = list(tiles(frames.shape, tile_size, network.halo, network.stride, window))
+    done = 0
+    while done < len(todo):
+        if stop.is_stopped:
+            return None
+        rows, columns = todo[done]
+        observation = frames.region(index, rows.read, columns.read)
+        try:
+            estimate = yield from _tile(
+                denoiser.tile_passes(observation, rows, columns), done, len(todo), stop
+            )
+        except (RuntimeError, MemoryError) as error:
+            tile_size = _smaller(tile_size, error)
+            yield Notice(
+                f"Memory ran out. Going on with tiles of {tile_size} pixels.",
+                is_warning=True,
+            )
+            todo = list(_cut(todo[done:], tile_size, frames.shape, denoiser))
+            done = 0
+            continue
+        if estimate is None:
+            return None
+        sink(index, rows.keep, columns.keep, estimate)
+        done += 1
+    return tile_size
 
 
 def _tile(
@@ -133,19 +172,14 @@ def _smaller(tile_size: int, error: BaseException) -> int:
     return tile_size // 2
 
 
-def _left(
+def _cut(
     todo: list[tuple[Span, Span]],
     tile_size: int,
     shape: tuple[int, int],
     denoiser: Denoiser,
 ) -> Iterator[tuple[Span, Span]]:
-    """Smaller tiles for what the larger ones have not yet covered."""
+    """Smaller tiles for exactly what the larger ones have not yet covered."""
     network = denoiser.network
-    missing = [(rows.keep, columns.keep) for rows, columns in todo]
-    for rows, columns in tiles(shape, tile_size, network.halo, network.stride):
-        if any(_overlap(rows, r) and _overlap(columns, c) for r, c in missing):
-            yield rows, columns
-
-
-def _overlap(span: Span, kept: slice) -> bool:
-    return span.keep_start < kept.stop and kept.start < span.keep_stop
+    for rows, columns in todo:
+        part = rows.keep, columns.keep
+        yield from tiles(shape, tile_size, network.halo, network.stride, part)
