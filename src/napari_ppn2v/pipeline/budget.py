@@ -148,6 +148,20 @@ class Timing:
             self._steps(stage, training) for stage, training in config.stages.items()
         )
 
+    def steps_within(self, config: RunConfig, seconds: float) -> int:
+        """Return how many steps, in all stages together, take about `seconds`.
+
+        At least a few, even if they take longer or were not timed.
+        """
+        n_steps = config.n_steps
+        # validations do not grow with the steps: the first answer is not yet the last
+        for _ in range(3):
+            needed = self.training_seconds(config.with_steps(n_steps))
+            if not math.isfinite(needed):
+                return FEWEST_STEPS
+            n_steps = max(FEWEST_STEPS, int(n_steps * seconds / needed))
+        return n_steps
+
     def _steps(self, stage: str, training: TrainingConfig) -> float:
         nothing = StepTime(math.nan, math.nan)
         times = self.steps.get(stage.split()[0], nothing)
@@ -380,11 +394,4 @@ def plan_steps(
             "finite."
         )
     timing = yield from time_steps(sources, config, device=device, stop=stop)
-    n_steps = config.n_steps
-    # validations do not grow with the steps, so the first answer is not yet the last
-    for _ in range(3):
-        seconds = timing.training_seconds(config.with_steps(n_steps))
-        if not math.isfinite(seconds):
-            return FEWEST_STEPS
-        n_steps = max(FEWEST_STEPS, int(n_steps * 60 * minutes / seconds))
-    return n_steps
+    return timing.steps_within(config, 60 * minutes)
