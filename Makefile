@@ -25,7 +25,7 @@ endif
 export TORCH_INDEX
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test click-through lint format clean
+.PHONY: help setup demo test click-through lint format docs reference clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /	/' | expand -t 15
@@ -53,6 +53,15 @@ lint: setup ## check style, format and types
 format: setup ## format the code and fix what can be fixed
 	$(BIN)/ruff format
 	$(BIN)/ruff check --fix
+
+docs: setup ## build the documentation as a site, in site, and check every link
+	@$(BIN)/python -c "import material" 2>/dev/null || $(BIN)/python -m pip install -q -e ".[docs]"
+	$(BIN)/python docs/make_reference.py --check
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	$(BIN)/python docs/check_site.py site
+
+reference: setup ## make the pages of the reference anew that are made from the code
+	$(BIN)/python docs/make_reference.py
 
 clean: ## remove the environment, caches and the demo's results
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist site demo-output click-through
