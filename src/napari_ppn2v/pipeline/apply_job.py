@@ -12,12 +12,15 @@ from napari_ppn2v.errors import BadFile, BadSetting
 from napari_ppn2v.events import Notice, StageFinished, StageStarted
 from napari_ppn2v.files.camera_maps import load_camera_maps
 from napari_ppn2v.files.model_file import MODEL_SUFFIX, load_model
+from napari_ppn2v.files.ome_zarr import VERSIONS
 from napari_ppn2v.pipeline.apply_stacks_request import settled
 from napari_ppn2v.pipeline.camera_maps import (
     CAMERA_MAPS,
     corrected_images,
     required_camera,
 )
+from napari_ppn2v.pipeline.cluster import ClusterChoice  # noqa: TC001 - as above
+from napari_ppn2v.pipeline.cluster_job import cluster_of
 from napari_ppn2v.pipeline.coverage import KnownSignals, compare_signals
 from napari_ppn2v.pipeline.inputs import (
     OpenedImage,
@@ -29,6 +32,7 @@ from napari_ppn2v.pipeline.provenance import software
 from napari_ppn2v.pipeline.result_files import (
     ResultTarget,
     WrittenResult,
+    check_ome_zarr_version,
     denoise_to_file,
     result_bytes,
 )
@@ -52,6 +56,7 @@ class ApplyRequest:
     ----------
     model : model file, or the folder of a run, which may hold one for each channel
     inference : "auto" for estimate and blind means what was chosen in training
+    cluster : Dask cluster to denoise on, with the same result; None for here
     others : see `DenoiseRequest`
     """
 
@@ -66,6 +71,9 @@ class ApplyRequest:
     device: str = "auto"
     threads: int | None = None
     dtype: str = "float32"
+    ome_zarr_version: str = VERSIONS[0]
+    as_stack: bool = False
+    cluster: ClusterChoice | None = None
     is_overwriting: bool = False
 
 
@@ -93,11 +101,10 @@ def apply_files(
     PPN2VError  One of its kinds; results are then absent or as they were before.
     """
     check_threads(request.threads)
-    with threads(request.threads):
+    with threads(request.threads), cluster_of(request) as spread:
         device = choose_device(request.device)
-        images = open_noisy(
-            find_images(request.images), request.axes, request.channel, request.frames
-        )
+        paths = find_images(request.images, as_stack=request.as_stack)
+        images = open_noisy(paths, request.axes, request.channel, request.frames)
         denoisers = tuple(
             _denoiser(request, channel).to(device) for channel in images[0].channels
         )
@@ -105,7 +112,8 @@ def apply_files(
         cameras = [required_camera(d.provenance, maps) for d in denoisers]
         images = corrected_images(images, maps, cameras[0])
         files = _outputs(request, images)
-        yield Notice(f"Computing on: {describe_device(device)}.")
+        where = spread.describe() if spread else describe_device(device)
+        yield Notice(f"Computing on: {where}.")
         for image in images:
             yield Notice(f"{image.path.name}: {image.describe()}.")
         yield Notice(f"Estimate used: {denoisers[0].reason}.")
@@ -136,6 +144,8 @@ def apply_files(
                 tile_size=request.inference.tile_size,
                 provenance=provenance,
                 stop=stop,
+                spread=spread,
+                ome_zarr_version=request.ome_zarr_version,
             )
             if written is None:
                 break
@@ -238,6 +248,7 @@ def _outputs(request: ApplyRequest, images: tuple[OpenedImage, ...]) -> RunFolde
             "(.tif, .ome.tif or .zarr) or a folder."
         )
     files = RunFolder.for_output(request.out, [image.source.name for image in images])
+    check_ome_zarr_version(request.ome_zarr_version, files.results)
     files.remove_leftovers()
     products = [*files.results]
     if request.inference.posterior_std:

@@ -84,6 +84,16 @@ def require_distributed() -> None:
         )
 
 
+def check_cluster(choice: ClusterChoice | None) -> None:
+    """Check that a cluster can be used, without keeping it; see `connected`."""
+    if choice is None:
+        return
+    require_distributed()
+    if choice.scheduler:
+        with connected(choice):
+            return
+
+
 @contextmanager
 def connected(choice: ClusterChoice) -> Iterator[Any]:
     """Connect to the cluster; a local one is started, and ended with the block.

@@ -9,30 +9,19 @@ from __future__ import annotations
 
 import hashlib
 import math
-import queue
 import tempfile
-import time
 import uuid
-from contextlib import suppress
-from dataclasses import dataclass, field
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from napari_ppn2v.errors import PPN2VError, RunFailed
-from napari_ppn2v.events import FrameDenoised, Notice, StepDone
+from napari_ppn2v.events import Notice
 from napari_ppn2v.files.model_file import MODEL_SUFFIX, save_model
 from napari_ppn2v.pipeline.camera_maps import trained_camera
-from napari_ppn2v.pipeline.cluster import differing_software
-from napari_ppn2v.pipeline.cluster_worker import (
-    BlockDone,
-    SharedImage,
-    SharedJob,
-    as_given,
-    denoise_block,
-    fill_smaller_levels,
-    forget_run,
-    stop_run,
-)
+from napari_ppn2v.pipeline.cluster import connected, differing_software
+from napari_ppn2v.pipeline.cluster_work import BLOCKS_PER_THREAD, Block, ClusterWork
+from napari_ppn2v.pipeline.cluster_worker import SharedImage, SharedJob, as_given
 from napari_ppn2v.pipeline.denoising import Part, tile_side
 
 if TYPE_CHECKING:
@@ -41,26 +30,41 @@ if TYPE_CHECKING:
     from napari_ppn2v.core.denoiser import Denoiser
     from napari_ppn2v.events import Event
     from napari_ppn2v.files.results import ResultWriter
+    from napari_ppn2v.pipeline.apply_job import ApplyRequest
+    from napari_ppn2v.pipeline.file_request import DenoiseRequest
     from napari_ppn2v.pipeline.inputs import OpenedImage
     from napari_ppn2v.stop import StopToken
 
 BLOCK_PIXELS = 2**20
 """Pixels in one block: about a second of one processor, and 4 MB to send back."""
 
-BLOCKS_PER_THREAD = 2  # one computed, one waiting: a stop has little to call back
-ATTEMPTS_AFTER_FAILURE = 2
 _PIECE = 4_000_000  # bytes of a model in one message
-_SECONDS_BETWEEN_LOOKS = 0.25
-_SECONDS_BETWEEN_COUNTS = 2.0
-_SECONDS_TO_END = 30.0
 
 
-@dataclass(frozen=True, slots=True)
-class Block:
-    """What one worker does at a time, of channel `number`."""
+@contextmanager
+def cluster_of(
+    request: ApplyRequest | DenoiseRequest,
+) -> Iterator[ClusterSpread | None]:
+    """Connect to the cluster that a request asks for; None where it asks for none.
 
-    number: int
-    part: Part
+    Raises
+    ------
+    BadSetting  See `connected`.
+    """
+    if request.cluster is None:
+        yield None
+        return
+    with connected(request.cluster) as client:
+        yield ClusterSpread(
+            client,
+            name=request.cluster.describe(),
+            axes=request.axes,
+            channel=request.channel,
+            frames=request.frames,
+            camera_maps=request.camera_maps,
+            device=request.device,
+            n_threads=request.threads or 1,
+        )
 
 
 @dataclass(frozen=True)
@@ -70,19 +74,25 @@ class ClusterSpread:
     Attributes
     ----------
     client : distributed.Client
-    axes, channel, frames, as_stack, camera_maps : as the images were opened here
+    name : of the cluster, in words
+    axes, channel, frames, camera_maps : as the images were opened here
     device : as for one computer; "auto" is chosen by each worker
     n_threads : of each block on the CPU
     """
 
     client: Any
+    name: str = "a Dask cluster"
     axes: str | None = None
     channel: int | str | None = None
     frames: str = ""
-    as_stack: bool = False
     camera_maps: tuple[Path, ...] = ()
     device: str = "auto"
     n_threads: int = 1
+
+    def describe(self) -> str:
+        """Name the cluster and count its workers."""
+        count = len(self.client.nthreads())
+        return f"{self.name} ({count} worker{'s' * (count != 1)})"
 
     def denoise(
         self,
@@ -120,7 +130,7 @@ class ClusterSpread:
                 n_threads,
             )
         ]
-        work = _Work(self.client, run, jobs, models, writers, image)
+        work = ClusterWork(self.client, run, jobs, models, writers, image)
         try:
             yield from _notices(differing_software(self.client))
             is_done = yield from work.go(blocks, stop)
@@ -143,7 +153,6 @@ class ClusterSpread:
             axes=self.axes,
             channel=self.channel,
             frames=self.frames,
-            as_stack=self.as_stack,
             camera_maps=tuple(str(path.resolve()) for path in self.camera_maps),
             camera=trained_camera(denoisers[0].provenance),
             layout=frames.layout,
@@ -202,178 +211,6 @@ def block_side(tile: int, chunk: int) -> int:
 def chunk_side_of(writer: ResultWriter) -> int:
     """Side of the chunks of a result; 1 for files that only this process writes."""
     return writer.chunk_side if writer.shared is not None else 1
-
-
-@dataclass
-class _Work:
-    """The blocks of one recording on their way through the cluster."""
-
-    client: Any
-    run: str
-    jobs: Sequence[SharedJob]
-    models: Sequence[Sequence[Any]]
-    writers: tuple[ResultWriter, ResultWriter | None]
-    image: OpenedImage
-    waiting: dict[str, tuple[Any, Block | None]] = field(default_factory=dict)
-    done: queue.SimpleQueue[Any] = field(default_factory=queue.SimpleQueue)
-    left: dict[tuple[int, int], int] = field(default_factory=dict)
-    pixels: int = 0
-    frames_done: int = 0
-    workers: dict[str, int] = field(default_factory=dict)
-    devices: set[str] = field(default_factory=set)
-    counted: float = -math.inf
-
-    def go(
-        self, blocks: Sequence[Block], stop: StopToken
-    ) -> Generator[Event, None, bool]:
-        """Submit blocks as others end; return False if stopped."""
-        todo = iter(blocks)
-        while True:
-            if stop.is_stopped:
-                return False
-            yield from self._count_workers()
-            self._fill(todo)
-            if not self.waiting:
-                return True
-            try:
-                future = self.done.get(timeout=_SECONDS_BETWEEN_LOOKS)
-            except queue.Empty:
-                self._check_connection()
-                continue
-            yield from self._finish(future)
-
-    def end(self) -> None:
-        """Have the workers leave what is not done, and wait until they have."""
-        with suppress(Exception):  # the cluster may be gone
-            if self.waiting:
-                self.client.run(stop_run, self.run, on_error="ignore")
-                self._wait_for_the_rest()
-            for futures in self.models:
-                for future in futures:
-                    future.release()
-            self.client.run(forget_run, self.run, on_error="ignore")
-
-    def _wait_for_the_rest(self) -> None:
-        """Wait for blocks that are being computed: they may still write."""
-        ends = time.monotonic() + _SECONDS_TO_END
-        while self.waiting and time.monotonic() < ends:
-            try:
-                future = self.done.get(timeout=_SECONDS_BETWEEN_LOOKS)
-            except queue.Empty:
-                continue
-            self.waiting.pop(future.key, None)
-        self.client.cancel([future for future, _ in self.waiting.values()], force=True)
-
-    def _fill(self, todo: Iterator[Block]) -> None:
-        window = BLOCKS_PER_THREAD * max(1, sum(self.workers.values()))
-        while len(self.waiting) < window:
-            block = next(todo, None)
-            if block is None:
-                return
-            job, model = self.jobs[block.number], self.models[block.number]
-            self._submit(block, denoise_block, job, block.part, *model)
-
-    def _submit(self, block: Block | None, *call: Any) -> None:
-        future = self.client.submit(
-            *call,
-            key=f"ppn2v-{uuid.uuid4().hex}",
-            pure=False,
-            retries=ATTEMPTS_AFTER_FAILURE,
-        )
-        self.waiting[future.key] = future, block
-        future.add_done_callback(self.done.put)
-
-    def _finish(self, future: Any) -> Generator[Event, None, None]:
-        """Take in what a worker has done."""
-        _, block = self.waiting.pop(future.key)
-        if future.status != "finished":
-            raise _failure(future)
-        if block is None:  # smaller levels of a frame
-            return
-        found = future.result()
-        if found is None:
-            raise RunFailed("The Dask cluster gave up a block though none was stopped.")
-        future.release()
-        yield from self._take(block, found)
-
-    def _take(self, block: Block, found: BlockDone) -> Generator[Event, None, None]:
-        if found.where not in self.devices:
-            self.devices.add(found.where)
-            yield Notice(f"A worker computes on: {found.where}.")
-        writers = [writer for writer in self.writers if writer is not None]
-        part = block.part
-        for writer, images in zip(writers, found.blocks, strict=False):
-            for index, image in zip(part.frames, images, strict=True):
-                writer.write(
-                    index, part.rows, part.columns, image, channel=block.number
-                )
-        complete = set()
-        for writer, written in zip(writers, found.written, strict=False):
-            complete |= {one.frame for one in written if writer.count(one)}
-        for frame in sorted(complete):
-            shared = self.jobs[block.number].results
-            self._submit(None, fill_smaller_levels, shared, frame, block.number)
-        yield from self._progress(block)
-
-    def _progress(self, block: Block) -> Generator[Event, None, None]:
-        frames = self.image.frames[block.number]
-        part, whole = block.part, frames.shape[0] * frames.shape[1]
-        total = sum(len(each) for each in self.image.frames)
-        rows, columns = part.rows, part.columns
-        size = (rows.stop - rows.start) * (columns.stop - columns.start)
-        for index in part.frames:
-            place = block.number, index
-            self.left[place] = self.left.get(place, whole) - size
-            self.pixels += size
-            if not self.left[place]:
-                del self.left[place]
-                yield FrameDenoised(self.frames_done, total)
-                self.frames_done += 1
-        beyond = self.pixels - self.frames_done * whole
-        if beyond:
-            yield StepDone("denoise", min(beyond, whole), whole)
-
-    def _count_workers(self) -> Generator[Event, None, None]:
-        """Tell of workers that were lost since the last look."""
-        if time.monotonic() - self.counted < _SECONDS_BETWEEN_COUNTS:
-            return
-        self.counted = time.monotonic()
-        now = dict(self.client.nthreads())
-        lost, self.workers = sorted(set(self.workers) - set(now)), now
-        if lost:
-            yield Notice(
-                f"The Dask cluster lost {len(lost)} worker{'s' * (len(lost) > 1)} "
-                f"({', '.join(lost)}). What they had not finished is computed again; "
-                f"{len(now)} {'are' if len(now) != 1 else 'is'} left.",
-                is_warning=True,
-            )
-
-    def _check_connection(self) -> None:
-        if self.client.status != "running":
-            raise RunFailed(
-                "The connection to the Dask scheduler was lost. Nothing was left under "
-                "the name of the result. Check that the scheduler still runs, and "
-                "start again."
-            )
-
-
-def _failure(future: Any) -> PPN2VError:
-    """Say why a block failed for good."""
-    error = future.exception() if future.status == "error" else None
-    if isinstance(error, PPN2VError):
-        return error
-    if type(error).__name__ == "KilledWorker":
-        return RunFailed(
-            f"Several Dask workers were lost one after the other at the same work "
-            f"({error}). They may have run out of memory: give them more of it, fewer "
-            "threads each, or choose a smaller --tile-size."
-        )
-    what = f"{type(error).__name__}: {error}" if error else f"it was {future.status}"
-    return RunFailed(
-        f"A block failed on the Dask cluster {ATTEMPTS_AFTER_FAILURE + 1} times "
-        f"({what}). Check that every worker can read the images and write to the "
-        "folder of the result, under the same path as here."
-    )
 
 
 def _notices(others: str) -> Iterator[Notice]:

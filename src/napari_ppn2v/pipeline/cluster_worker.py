@@ -51,7 +51,6 @@ class SharedImage:
     axes: str | None
     channel: int | str | None
     frames: str
-    as_stack: bool
     camera_maps: tuple[str, ...]
     camera: CommonCamera | None
     layout: AxisLayout

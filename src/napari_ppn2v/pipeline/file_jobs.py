@@ -21,6 +21,8 @@ from napari_ppn2v.pipeline.camera_maps import (
 )
 from napari_ppn2v.pipeline.channel_runs import ChannelReport, ChannelRun
 from napari_ppn2v.pipeline.checking import glance_at_files
+from napari_ppn2v.pipeline.cluster import check_cluster
+from napari_ppn2v.pipeline.cluster_job import cluster_of
 from napari_ppn2v.pipeline.file_request import (
     DenoiseRequest,
     check_request,
@@ -42,6 +44,7 @@ from napari_ppn2v.pipeline.provenance import software
 from napari_ppn2v.pipeline.result_files import (
     ResultTarget,
     WrittenResult,
+    check_ome_zarr_version,
     denoise_to_file,
     result_bytes,
     written_before,
@@ -179,9 +182,8 @@ def denoise_files(
 def _prepared(request: DenoiseRequest, stop: StopToken) -> _Job:
     """Check all that can be checked without reading pixels."""
     device = choose_device(request.device)
-    images = open_noisy(
-        find_images(request.noisy), request.axes, request.channel, request.frames
-    )
+    paths = find_images(request.noisy, as_stack=request.as_stack)
+    images = open_noisy(paths, request.axes, request.channel, request.frames)
     maps = maps_of(request)
     images = corrected_images(images, maps)
     files = RunFolder.for_output(request.out, [image.source.name for image in images])
@@ -193,11 +195,11 @@ def _prepared(request: DenoiseRequest, stop: StopToken) -> _Job:
     job = _Job(request, images, files, device, stop, targets, maps)
     inputs = [image.path for image in (*images, *job.targets)]
     inputs += request.calibration
-    for channel in images[0].channels:
-        open_noise_source(
-            request, channel
-        )  # opened now, so that what is wrong shows now
+    for channel in images[0].channels:  # what is wrong with it shall show now
+        open_noise_source(request, channel)
     files.remove_leftovers()
+    check_ome_zarr_version(request.ome_zarr_version, files.results)
+    check_cluster(request.cluster)  # before hours of training
     _check_earlier_run(job)
     with_std = request.config.inference.posterior_std
     n_bytes = result_bytes(images, request.dtype, with_std=with_std)
@@ -363,30 +365,34 @@ def _denoise_images(job: _Job, config: RunConfig) -> Generator[Event, None, None
     yield StageStarted("denoise", total)
     earlier = {item["file"]: item for item in job.record.get("results", [])}
     recorded = time.monotonic()
-    for image, result in zip(job.images, job.files.results, strict=True):
-        with_std = config.inference.posterior_std
-        std = job.files.posterior_std(result) if with_std else None
-        target = ResultTarget(result, std)
-        written = written_before(earlier.get(result.name), target)
-        if written is not None:
-            yield Notice(f"{result.name} was written already.")
-        else:
-            written = yield from denoise_to_file(
-                denoisers,
-                image,
-                target,
-                dtype=job.request.dtype,
-                tile_size=config.inference.tile_size,
-                provenance={**_provenance(job), "estimates": estimates},
-                stop=job.stop,
-            )
-        job.seconds["denoise"] = before + time.perf_counter() - began
-        if written is None:
-            return
-        job.results.append(written)
-        job.record["results"] = [w.as_plain() for w in job.results]
-        # not after each of thousands of small images: the record holds them all
-        if time.monotonic() - recorded >= SECONDS_BETWEEN_RECORDS:
-            job.save(RUNNING)
-            recorded = time.monotonic()
+    provenance = {**_provenance(job), "estimates": estimates}
+    with cluster_of(job.request) as spread:
+        for image, result in zip(job.images, job.files.results, strict=True):
+            with_std = config.inference.posterior_std
+            std = job.files.posterior_std(result) if with_std else None
+            target = ResultTarget(result, std)
+            written = written_before(earlier.get(result.name), target)
+            if written is not None:
+                yield Notice(f"{result.name} was written already.")
+            else:
+                written = yield from denoise_to_file(
+                    denoisers,
+                    image,
+                    target,
+                    dtype=job.request.dtype,
+                    tile_size=config.inference.tile_size,
+                    provenance=provenance,
+                    stop=job.stop,
+                    spread=spread,
+                    ome_zarr_version=job.request.ome_zarr_version,
+                )
+            job.seconds["denoise"] = before + time.perf_counter() - began
+            if written is None:
+                return
+            job.results.append(written)
+            job.record["results"] = [w.as_plain() for w in job.results]
+            # not after each of thousands of small images: the record holds them all
+            if time.monotonic() - recorded >= SECONDS_BETWEEN_RECORDS:
+                job.save(RUNNING)
+                recorded = time.monotonic()
     yield StageFinished("denoise", time.perf_counter() - began)

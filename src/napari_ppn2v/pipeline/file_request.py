@@ -10,7 +10,11 @@ from typing import TYPE_CHECKING
 from napari_ppn2v.errors import BadFile, BadSetting
 from napari_ppn2v.files.camera_maps import load_camera_maps
 from napari_ppn2v.files.noise_model_files import load_noise_model
+from napari_ppn2v.files.ome_zarr import VERSIONS
 from napari_ppn2v.pipeline.camera_maps import corrected
+from napari_ppn2v.pipeline.cluster import (
+    ClusterChoice,  # noqa: TC001 - restored by type
+)
 from napari_ppn2v.pipeline.config import RunConfig  # noqa: TC001 - restored by type
 from napari_ppn2v.pipeline.inputs import (
     check_threads,
@@ -55,6 +59,9 @@ class DenoiseRequest:
     minutes : training budget, turned into steps once; None for those of `config`
     device, threads : where to compute
     dtype : of the results, "float32" or "same"
+    ome_zarr_version : of results in .zarr, "0.5" or "0.4"
+    as_stack : take the files of each folder as one stack
+    cluster : Dask cluster to denoise on after the training; None for here
     is_resumed : go on with an interrupted run
     is_overwriting : replace an earlier run and its results
     """
@@ -76,6 +83,9 @@ class DenoiseRequest:
     device: str = "auto"
     threads: int | None = None
     dtype: str = "float32"
+    ome_zarr_version: str = VERSIONS[0]
+    as_stack: bool = False
+    cluster: ClusterChoice | None = None
     is_resumed: bool = False
     is_overwriting: bool = False
 
@@ -147,7 +157,9 @@ def settled_paths(request: DenoiseRequest, noisy: Sequence[Path]) -> DenoiseRequ
         noisy=tuple(noisy),
         out=request.out.resolve(),
         calibration=tuple(path.resolve() for path in request.calibration),
-        target=find_images(request.target) if request.target else (),
+        target=find_images(request.target, as_stack=request.as_stack)
+        if request.target
+        else (),
         noise_model=noise_model,
         dark=dark,
         camera_maps=tuple(path.resolve() for path in request.camera_maps),
@@ -178,7 +190,7 @@ def opened_targets(
     if not request.target:
         return ()
     targets = open_targets(
-        find_images(request.target),
+        find_images(request.target, as_stack=request.as_stack),
         images,
         request.target_axes or request.axes,
         request.channel,

@@ -60,7 +60,9 @@ class OpenedImage:
         """Say in one line what was understood, and whether the axes were guessed."""
         guess = self.frames[0].layout.guess
         asks = "; if that is wrong, give the axes, for example TYX" if guess else ""
-        return f"{self.frames[0].describe()}{asks}"
+        stack = self.source.metadata.get("stack")
+        joined = f"; {stack}" if stack else ""
+        return f"{self.frames[0].describe()}{asks}{joined}"
 
     @property
     def channel_names(self) -> tuple[str, ...]:
@@ -77,8 +79,12 @@ def check_threads(count: int | None) -> None:
         raise BadSetting(f"The number of threads is {count}. It must be at least 1.")
 
 
-def find_images(paths: Iterable[Path]) -> tuple[Path, ...]:
+def find_images(paths: Iterable[Path], *, as_stack: bool = False) -> tuple[Path, ...]:
     """Replace folders by the images in them and patterns (*, ?) by what they match.
+
+    Parameters
+    ----------
+    as_stack : keep folders, each of which is opened as one stack
 
     Raises
     ------
@@ -86,7 +92,7 @@ def find_images(paths: Iterable[Path]) -> tuple[Path, ...]:
     """
     found: list[Path] = []
     for path in paths:
-        if path.is_dir() and not is_zarr(path):
+        if path.is_dir() and not is_zarr(path) and not as_stack:
             found += images_in(path)
         elif glob.has_magic(str(path)) and not path.exists():
             matches = sorted(path.parent.glob(path.name), key=natural_order)

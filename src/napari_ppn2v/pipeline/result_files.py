@@ -10,7 +10,7 @@ import numpy as np
 
 from napari_ppn2v.errors import BadSetting
 from napari_ppn2v.events import FrameDenoised, Notice
-from napari_ppn2v.files.ome_zarr import VERSIONS
+from napari_ppn2v.files.ome_zarr import VERSIONS, check_version
 from napari_ppn2v.files.results import ResultWriter
 from napari_ppn2v.files.zarr_writing import chunk_side_for
 from napari_ppn2v.pipeline.denoising import denoise_frames, tile_side
@@ -82,6 +82,22 @@ def result_bytes(images: Sequence[OpenedImage], dtype: str, *, with_std: bool) -
         total += pixels * _result_dtype(image, dtype).itemsize
         total += pixels * 4 * with_std
     return total
+
+
+def check_ome_zarr_version(version: str, results: Sequence[Path]) -> None:
+    """Refuse versions that cannot be written, or that no result would have.
+
+    Raises
+    ------
+    BadSetting
+    """
+    check_version(version)
+    others = [path.name for path in results if path.suffix.lower() != ".zarr"]
+    if version != VERSIONS[0] and others:
+        raise BadSetting(
+            f"OME-Zarr {version} is asked for, but the result is {others[0]}. Name an "
+            "output in .zarr, or leave out the version."
+        )
 
 
 def denoise_to_file(
