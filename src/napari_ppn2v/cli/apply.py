@@ -41,6 +41,7 @@ def apply(
     axes: o.Axes = None,
     channel: o.Channel = None,
     frames: o.Frames = None,
+    as_stack: o.AsStack = False,
     camera_maps: o.CameraMaps = None,
     estimate: o.Estimate = None,
     blind: o.Blind = None,
@@ -48,8 +49,11 @@ def apply(
     posterior_std: o.PosteriorStd = None,
     average_orientations: o.AverageOrientations = None,
     dtype: o.Dtype = None,
+    ome_zarr_version: o.OmeZarrVersion = None,
     device: o.Device = None,
     threads: o.Threads = None,
+    dask_scheduler: o.DaskScheduler = None,
+    dask_workers: o.DaskWorkers = None,
     overwrite: o.Overwrite = False,
 ) -> None:
     """Denoise images with a trained model, in tiles and frame by frame.
@@ -62,9 +66,11 @@ def apply(
         napari-ppn2v apply cells.ppn2v new.tif -o new_denoised.ome.tif
 
         napari-ppn2v apply cells.ppn2v day2 -o results --posterior-std
+
+        napari-ppn2v apply cells.ppn2v big.zarr -o out.zarr --dask-workers 8
     """
     with stop_on_interrupt() as stop:
-        from napari_ppn2v.cli.requests import channel_number
+        from napari_ppn2v.cli.requests import channel_number, cluster_choice
         from napari_ppn2v.pipeline.apply_job import ApplyRequest, apply_files
         from napari_ppn2v.pipeline.config import InferenceConfig
 
@@ -86,6 +92,9 @@ def apply(
             device=device or "auto",
             threads=threads,
             dtype=dtype or "float32",
+            ome_zarr_version=ome_zarr_version or "0.5",
+            as_stack=as_stack,
+            cluster=cluster_choice(dask_scheduler, dask_workers),
             is_overwriting=overwrite,
         )
         report = run_with_progress(apply_files(request, stop))

@@ -41,6 +41,15 @@ Frames = Annotated[
         rich_help_panel=DATA,
     ),
 ]
+AsStack = Annotated[
+    bool,
+    typer.Option(
+        "--as-stack",
+        help="Take the images of each folder as one stack, ordered by the numbers in "
+        "their names; names with t, z or c before the number give these axes.",
+        rich_help_panel=DATA,
+    ),
+]
 Calibration = Annotated[
     list[Path] | None,
     typer.Option(
@@ -216,6 +225,15 @@ Dtype = Annotated[
         rich_help_panel=RESULT,
     ),
 ]
+OmeZarrVersion = Annotated[
+    str | None,
+    typer.Option(
+        help="Version of OME-Zarr of a result in .zarr; 0.4 is for programs that do "
+        "not yet read 0.5. Default: 0.5.",
+        metavar="0.5|0.4",
+        rich_help_panel=RESULT,
+    ),
+]
 Report = Annotated[
     bool,
     typer.Option(
@@ -250,6 +268,23 @@ Threads = Annotated[
     int | None,
     typer.Option(
         help="Threads of the CPU. Default: one less than there are processors.",
+        rich_help_panel=COMPUTER,
+    ),
+]
+DaskScheduler = Annotated[
+    str | None,
+    typer.Option(
+        help="Denoise on the Dask cluster of this scheduler, with the same result; its "
+        "workers need the images under the same path.",
+        metavar="ADDRESS",
+        rich_help_panel=COMPUTER,
+    ),
+]
+DaskWorkers = Annotated[
+    int | None,
+    typer.Option(
+        help="Denoise in this many processes of this computer, with the same result.",
+        metavar="N",
         rich_help_panel=COMPUTER,
     ),
 ]

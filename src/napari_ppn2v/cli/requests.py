@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_ppn2v.errors import BadSetting
+from napari_ppn2v.files.ome_zarr import VERSIONS
+from napari_ppn2v.pipeline.cluster import ClusterChoice, require_distributed
 from napari_ppn2v.pipeline.file_request import DenoiseRequest, stored_request
 from napari_ppn2v.pipeline.inputs import find_images
 from napari_ppn2v.pipeline.presets import preset
@@ -15,7 +17,10 @@ if TYPE_CHECKING:
     from napari_ppn2v.pipeline.config import RunConfig
 
 DEFAULT_PRESET = "balanced"
-_FREE_ON_RESUME = {"out", "resume", "device", "threads", "noisy", "target"}
+_FREE_ON_RESUME = {
+    *("out", "resume", "noisy", "target"),
+    *("device", "threads", "dask_scheduler", "dask_workers"),
+}
 
 
 def denoise_request(given: dict[str, Any]) -> DenoiseRequest:
@@ -55,6 +60,9 @@ def denoise_request(given: dict[str, Any]) -> DenoiseRequest:
         device=given.get("device", "auto"),
         threads=given.get("threads"),
         dtype=given.get("dtype", "float32"),
+        ome_zarr_version=given.get("ome_zarr_version", VERSIONS[0]),
+        as_stack=given.get("as_stack", False),
+        cluster=cluster_choice(given.get("dask_scheduler"), given.get("dask_workers")),
         is_overwriting=given.get("overwrite", False),
     )
 
@@ -71,6 +79,21 @@ def channel_number(text: str | None) -> int | str | None:
     if not text.isdecimal():
         raise BadSetting(f"The channel is '{text}'. Give a number from 0, or 'all'.")
     return int(text)
+
+
+def cluster_choice(scheduler: str | None, workers: int | None) -> ClusterChoice | None:
+    """Return the Dask cluster that is asked for, None if there is none.
+
+    Raises
+    ------
+    BadSetting  If both are given, or the package for it is missing.
+    """
+    if scheduler is None and workers is None:
+        return None
+    require_distributed()
+    if workers == 0:
+        raise BadSetting("--dask-workers is 0. It must be at least 1.")
+    return ClusterChoice(scheduler=scheduler or "", n_workers=workers or 0)
 
 
 def noise_model_file(text: str | None) -> Path | None:
@@ -153,18 +176,20 @@ def _resumed(given: dict[str, Any]) -> DenoiseRequest:
         and _comparable(value) != _comparable(_stored_value(stored, name))
     ]
     noisy = given.get("noisy")
-    if noisy and find_images(noisy) != stored.noisy:
+    if noisy and find_images(noisy, as_stack=stored.as_stack) != stored.noisy:
         conflicts.append("the noisy images")
     target = given.get("target")
-    if target and find_images(target) != stored.target:
+    if target and find_images(target, as_stack=stored.as_stack) != stored.target:
         conflicts.append("the targets")
     if conflicts:
         raise BadSetting(
             "A resumed run keeps its settings, but these differ: "
             f"{'; '.join(conflicts)}. Leave them out, or begin again with --overwrite."
         )
+    chosen = cluster_choice(given.get("dask_scheduler"), given.get("dask_workers"))
     return replace(
         stored,
+        cluster=chosen or stored.cluster,
         device=given.get("device", stored.device),
         threads=given.get("threads", stored.threads),
     )

@@ -195,7 +195,7 @@ def _images_of(record: dict[str, Any]) -> tuple[list[OpenedImage], str]:
     """Open the noisy images again, or say why that cannot be done."""
     request = from_plain(DenoiseRequest, record["request"])
     try:
-        found = find_images(request.noisy)
+        found = find_images(request.noisy, as_stack=request.as_stack)
         opened = open_noisy(found, request.axes, request.channel, request.frames)
         opened = corrected_images(opened, maps_of(request))
     except PPN2VError as error:
