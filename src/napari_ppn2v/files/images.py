@@ -14,14 +14,9 @@ import numpy as np
 
 from napari_ppn2v.core.axes import check_axes
 from napari_ppn2v.errors import BadFile
-from napari_ppn2v.files.lazy import (
-    DAMAGED,
-    JoinedArray,
-    LazyArray,
-    RawArray,
-    unreadable,
-)
+from napari_ppn2v.files.lazy import DAMAGED, LazyArray, RawArray, unreadable
 from napari_ppn2v.files.source import ImageSource
+from napari_ppn2v.files.stacks import stack_of_files
 from napari_ppn2v.files.tiff_reading import open_tiff
 from napari_ppn2v.files.units import Spacing
 from napari_ppn2v.files.zarr_reading import is_zarr, open_zarr
@@ -62,7 +57,9 @@ def open_image(
         A file, a Zarr folder, a folder of images, or a list of these. Several images
         are joined along time: along their T axis where they have one (the first axis
         where their axes are not known), else as one frame each. Files of a folder are
-        taken in the order of the numbers in their names.
+        taken in the order of the numbers in their names; where all names are alike up
+        to numbers after t, z and c (img_t003_z12_c1.tif), these are their axes. What
+        was understood is in `metadata["stack"]`.
     axes
         Letters of "TZCYX" for the axes of each file, in place of what it says.
     series
@@ -78,13 +75,16 @@ def open_image(
         one = Path(path)
         if not one.is_dir() or is_zarr(one):
             return _open_one(one, axes, series)
-        paths = images_in(one)
+        paths, folder = images_in(one), one.resolve().name
     else:
-        paths = [Path(item) for item in path]
+        paths, folder = [Path(item) for item in path], ""
     if not paths:
         raise BadFile("No image file was given. Name at least one.")
-    sources = [_open_one(item, axes, series) for item in paths]
-    return sources[0] if len(sources) == 1 else _joined(sources, paths)
+    if len(paths) == 1:
+        return _open_one(paths[0], axes, series)
+    return stack_of_files(
+        paths, lambda item: _open_one(item, axes, series), folder=folder
+    )
 
 
 def _open_one(path: Path, axes: str | None, series: int) -> ImageSource:
@@ -180,41 +180,3 @@ def natural_order(path: Path) -> list[tuple[int, str]]:
 def _display_name(path: Path) -> str:
     name = path.name
     return re.sub(r"(\.ome)?\.(tiff?|zarr|npy|lsm|stk)$", "", name, flags=re.IGNORECASE)
-
-
-def _joined(sources: list[ImageSource], paths: list[Path]) -> ImageSource:
-    first = sources[0]
-    axis, axes = _joint_axis(first)
-    for source, path in zip(sources, paths, strict=True):
-        if _signature(source, axis) != _signature(first, axis):
-            raise BadFile(
-                "These files cannot be joined to one stack: "
-                f"{paths[0].name} is {_summary(first)}, but {path.name} is "
-                f"{_summary(source)}. Give only files of the same kind."
-            )
-    return replace(
-        first,
-        data=JoinedArray([source.data for source in sources], axis),
-        axes=axes,
-        name=f"{first.name} and {len(sources) - 1} more",
-        metadata={**first.metadata, "files": tuple(path.name for path in paths)},
-    )
-
-
-def _joint_axis(source: ImageSource) -> tuple[int | None, str | None]:
-    """Axis along which files are joined (None: a new one), and the axes then."""
-    if source.axes is None:
-        return 0, None
-    if "T" in source.axes:
-        return source.axes.index("T"), source.axes
-    return None, "T" + source.axes
-
-
-def _signature(source: ImageSource, axis: int | None) -> tuple[Any, ...]:
-    shape = tuple(size for at, size in enumerate(source.shape) if at != axis)
-    return shape, source.axes, np.dtype(source.dtype).newbyteorder("=")
-
-
-def _summary(source: ImageSource) -> str:
-    sizes = " x ".join(str(size) for size in source.shape)
-    return f"{sizes} ({source.axes or 'axes unknown'}, {source.dtype})"

@@ -28,7 +28,8 @@ class ImageSource:
         Short name for display, without folder and suffix.
     metadata
         "format" and "files" (their names); where the file holds them "description",
-        "channel_names", and "provenance" (of results written by `files.results`).
+        "channel_names", and "provenance" (of results written by `files.results`); for
+        several files "stack", a sentence on how they were joined.
     """
 
     data: LazyArray
