@@ -6,6 +6,7 @@ import torch
 
 from napari_ppn2v.core.camera import Camera, simulate_stack
 from napari_ppn2v.core.many_samples import LikelihoodRows
+from napari_ppn2v.core.noise_models import PoissonGaussianModel
 from napari_ppn2v.core.noise_models.fitting import NoiseModelConfig, fit_noise_model
 from napari_ppn2v.core.pairs import SignalObservationPairs
 from napari_ppn2v.core.posterior import posterior_estimate
@@ -83,3 +84,20 @@ def test_an_observation_far_from_every_sample_takes_the_exact_way(setup):
     exact = posterior_estimate(samples, torch.zeros(1, 80), observation, model)
     torch.testing.assert_close(fast.mmse, exact.mmse)
     assert torch.isfinite(fast.posterior_std).all()
+
+
+def test_clipped_observations_take_the_exact_way():
+    """They are as likely for every signal far beyond the limit."""
+    model = PoissonGaussianModel(
+        gain=2.0,
+        offset=100.0,
+        read_noise=3.0,
+        signal_range=(110.0, 900.0),
+        limits=(105.0, 310.0),
+    )
+    samples = torch.linspace(20, 800, 90)[None].expand(3, -1)
+    observation = torch.tensor([105.0, 310.0, 312.0])
+    exact = posterior_estimate(samples, torch.zeros(1, 90), observation, model)
+    fast = LikelihoodRows(model).posterior(samples, observation)
+    torch.testing.assert_close(fast.mmse, exact.mmse)
+    torch.testing.assert_close(fast.posterior_std, exact.posterior_std)

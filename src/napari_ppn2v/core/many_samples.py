@@ -70,13 +70,20 @@ class LikelihoodRows:
         second = weighted.mul_(deviations).sum(dim=1)
         spread = (second - mmse_shift.square()).clamp_min_(0).sqrt()
         estimate = Estimate(mean, mean + mmse_shift, spread)
-        return self._with_outliers(estimate, total, samples, observation)
+        lost = total < SMALLEST_TOTAL
+        # a clipped observation is as likely for all signals far beyond the limit
+        low, high = self.noise_model.limits
+        if low is not None:
+            lost |= observation <= low
+        if high is not None:
+            lost |= observation >= high
+        return self._with_outliers(estimate, lost, samples, observation)
 
     def _with_outliers(
-        self, estimate: Estimate, total: Tensor, samples: Tensor, observation: Tensor
+        self, estimate: Estimate, is_lost: Tensor, samples: Tensor, observation: Tensor
     ) -> Estimate:
-        """Recompute in the log domain where no sample is near the observation."""
-        lost = (total < SMALLEST_TOTAL).nonzero().flatten()
+        """Recompute in the log domain where a row does not hold all that matters."""
+        lost = is_lost.nonzero().flatten()
         if not len(lost):
             return estimate
         equal = samples.new_zeros(1, samples.shape[1])
