@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from napari_ppn2v.files.noise_model_files import load_noise_model, save_noise_model
     from napari_ppn2v.pipeline.believing import check_repeats, check_result
     from napari_ppn2v.pipeline.checking import check_data
+    from napari_ppn2v.pipeline.exporting import export_bioimage_model
     from napari_ppn2v.pipeline.inspection import inspect_noise_model
     from napari_ppn2v.pipeline.presets import preset
     from napari_ppn2v.reports.make import report
@@ -33,6 +34,7 @@ _HOMES = {
     "check_repeats": "pipeline.believing",
     "check_result": "pipeline.believing",
     "denoise": "api",
+    "export_bioimage_model": "pipeline.exporting",
     "fit_noise_model": "api",
     "inspect_noise_model": "pipeline.inspection",
     "load_camera_maps": "files.camera_maps",
@@ -56,6 +58,7 @@ __all__ = [
     "check_repeats",
     "check_result",
     "denoise",
+    "export_bioimage_model",
     "fit_noise_model",
     "inspect_noise_model",
     "load_camera_maps",

@@ -13,6 +13,7 @@ from napari_ppn2v.cli.check import check
 from napari_ppn2v.cli.demo import demo
 from napari_ppn2v.cli.denoise import denoise, train
 from napari_ppn2v.cli.evaluate import evaluate
+from napari_ppn2v.cli.export import export
 from napari_ppn2v.cli.info import info
 from napari_ppn2v.cli.inspect import inspect
 from napari_ppn2v.cli.noise_model import library_app, noise_model_app
@@ -94,6 +95,7 @@ app.command()(inspect)
 app.command()(simulate)
 app.command()(evaluate)
 app.command()(info)
+app.command()(export)
 app.command()(repeats)
 app.command()(report)
 app.command()(demo)

@@ -9,7 +9,9 @@ import typer
 
 from napari_ppn2v.cli import options as o
 from napari_ppn2v.cli.output import show
+from napari_ppn2v.cli.package_info import package_info
 from napari_ppn2v.errors import BadFile
+from napari_ppn2v.files.bioimage_model import is_bioimage_model
 
 
 def info(
@@ -38,6 +40,8 @@ def info(
         show(_model(file))
     elif file.suffix.lower() in (".npz", ".npy") and _is_noise_model(file):
         show(_noise_model(file))
+    elif file.suffix.lower() == ".zip" and is_bioimage_model(file):
+        show(package_info(file))
     else:
         show(_image(file, axes))
 

@@ -15,6 +15,7 @@ import numpy as np
 
 from napari_ppn2v.errors import BadFile, PPN2VError
 from napari_ppn2v.files.atomic import atomic_path
+from napari_ppn2v.files.bioimage_model import is_bioimage_model
 from napari_ppn2v.files.lazy import DAMAGED
 
 if TYPE_CHECKING:
@@ -158,6 +159,11 @@ def _read(
             names = [] if header_only else [n for n in archive.files if n != "header"]
             arrays = {name: archive[name] for name in names}
     except DAMAGED as error:
+        if is_bioimage_model(path):
+            raise BadFile(
+                f"{path.name} is a package of the BioImage Model Zoo, made for other "
+                f"programs. Use the {MODEL_SUFFIX} file that it was exported from."
+            ) from error
         raise BadFile(
             f"{path.name} is not a model file of napari-ppn2v, or it is damaged "
             f"({_reason(error)}). Choose a file that ends in {MODEL_SUFFIX}, saved "
