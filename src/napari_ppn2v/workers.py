@@ -22,6 +22,7 @@ from napari.utils.notifications import show_error
 from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QApplication, QLabel, QStatusBar
 
+from napari_ppn2v.core.memory import is_out_of_memory
 from napari_ppn2v.errors import Busy, OutOfMemory, PPN2VError, RunFailed
 from napari_ppn2v.events import FitProgress, StepDone
 from napari_ppn2v.stop import StopToken
@@ -309,11 +310,7 @@ def _load_engine() -> None:
 def in_words(error: BaseException) -> PPN2VError:
     """Turn an error that no check foresaw into a message for the user."""
     text = str(error).strip()
-    words = text.lower()
-    is_memory = isinstance(error, MemoryError) or (
-        "out of memory" in words or "can't allocate memory" in words
-    )
-    if is_memory:
+    if is_out_of_memory(error):
         return OutOfMemory(
             "Memory ran out, so the run was ended; models trained before are kept. "
             "Close other programs, choose a smaller batch or patch size under "

@@ -48,6 +48,26 @@ class Batch:
     where: NDArray[np.int64]
     targets: NDArray[np.float32]
 
+    def parts(self, count: int) -> list[Batch]:
+        """Return the images of the batch in at most `count` batches.
+
+        Those without a pixel that counts are left out, if any has one.
+        """
+        if count == 1:
+            return [self]
+        per_image = self.inputs[0].size
+        whose = self.where // per_image
+        batches = []
+        for images in np.array_split(np.arange(len(self.inputs)), count):
+            if not len(images):
+                continue
+            first, last = images[0], images[-1]
+            chosen = (whose >= first) & (whose <= last)
+            where = self.where[chosen] - first * per_image
+            inputs = self.inputs[first : last + 1]
+            batches.append(Batch(inputs, where, self.targets[chosen]))
+        return [batch for batch in batches if len(batch.where)] or [self]
+
 
 class BatchSource(Protocol):
     """Anything the trainer can draw batches from."""

@@ -121,13 +121,21 @@ class Denoiser:
         return drained(self.image_passes(image))
 
     def tile_passes(
-        self, observation: NDArray[np.float32], rows: Span, columns: Span
+        self,
+        observation: NDArray[np.float32],
+        rows: Span,
+        columns: Span,
+        *,
+        share: float = 1.0,
     ) -> Passes:
-        """Denoise one tile, pausing after every pass of the network."""
+        """Denoise one tile, pausing after every pass of the network.
+
+        With a smaller `share` less memory is used at once; the estimate is the same.
+        """
         model, likelihood = self._in_use
         if self.averages_orientations and self._blindness_in_use is None:
             found = yield from averaged_passes(
-                partial(_in_one_pass, model, likelihood),
+                partial(_in_one_pass, model, likelihood, share),
                 observation,
                 rows,
                 columns,
@@ -135,7 +143,13 @@ class Denoiser:
             )
             return self._named(found)
         found = yield from tile_passes(
-            model, likelihood, observation, rows, columns, self._blindness_in_use
+            model,
+            likelihood,
+            observation,
+            rows,
+            columns,
+            self._blindness_in_use,
+            share=share,
         )
         return self._named(found)
 
@@ -250,11 +264,12 @@ class Denoiser:
 def _in_one_pass(
     model: PriorNetwork,
     likelihood: NoiseModel | LikelihoodRows | None,
+    share: float,
     observation: NDArray[np.float32],
     rows: Span,
     columns: Span,
 ) -> Passes:
-    return tile_passes(model, likelihood, observation, rows, columns, None)
+    return tile_passes(model, likelihood, observation, rows, columns, None, share=share)
 
 
 def require_estimate(estimate: str, noise_model: NoiseModel | None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Generator
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from napari_ppn2v.core.blindspot import (
     replace_by_mean,
 )
 from napari_ppn2v.core.many_samples import LikelihoodRows
+from napari_ppn2v.core.memory import release_memory
 from napari_ppn2v.core.posterior import (
     Estimate,
     posterior_estimate,
@@ -25,6 +27,7 @@ from napari_ppn2v.core.posterior import (
     prior_std,
 )
 from napari_ppn2v.core.prior_network import PriorNetwork, pixels
+from napari_ppn2v.core.tile_size import TileSize, cut_tiles
 from napari_ppn2v.core.tiling import Span, tiles
 
 if TYPE_CHECKING:
@@ -41,6 +44,9 @@ if TYPE_CHECKING:
 VALUES_PER_PASS = {"cpu": 2**21}
 SAMPLES_PER_CHUNK = {"cpu": 2**17}
 VALUES_ELSEWHERE, SAMPLES_ELSEWHERE = 2**24, 2**22
+FEWEST_SAMPLES = 2**12  # less would save kilobytes and take long
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +72,11 @@ class RegionEstimate:
     prior_mean: NDArray[np.float32]
     mmse: NDArray[np.float32] | None
     posterior_std: NDArray[np.float32] | None
+
+    @property
+    def parts(self) -> tuple[NDArray[np.float32] | None, ...]:
+        """All three."""
+        return self.prior_mean, self.mmse, self.posterior_std
 
 
 Passes = Generator[float, None, RegionEstimate]
@@ -104,22 +115,52 @@ def image_passes(
     float  The part of the work that is done, up to 1.
     """
     network, result = model.network, None
+    size, done = TileSize(tile_size), 0
     todo = list(tiles(image.shape, tile_size, network.halo, network.stride))
-    for number, (rows, columns) in enumerate(todo):
-        observation = image[rows.read, columns.read]
-        passes = tile_passes(model, noise_model, observation, rows, columns, blindness)
-        block = yield from _as_part(passes, number, len(todo))
-        if result is None:
-            empty = [
-                None if part is None else np.empty(image.shape, np.float32)
-                for part in _parts(block)
-            ]
-            result = RegionEstimate(*empty)  # type: ignore[arg-type]
-        for whole, part in zip(_parts(result), _parts(block), strict=True):
-            if whole is not None and part is not None:
-                whole[rows.keep, columns.keep] = part
+    while todo:
+        rows, columns = todo[0]
+        passes = tile_passes(
+            model,
+            noise_model,
+            image[rows.read, columns.read],
+            rows,
+            columns,
+            blindness,
+            share=size.share,
+        )
+        try:
+            block = yield from _as_part(passes, done, done + len(todo))
+        except (RuntimeError, MemoryError) as error:
+            size = size.smaller(error)
+            todo = list(cut_tiles(todo, size.side, image.shape, network))
+        else:
+            result = _placed(result, block, image.shape, rows, columns)
+            todo, done = todo[1:], done + 1
+            continue
+        logger.warning(str(size))
+        release_memory()
     assert result is not None
     return result
+
+
+def _placed(
+    whole: RegionEstimate | None,
+    block: RegionEstimate,
+    shape: tuple[int, int],
+    rows: Span,
+    columns: Span,
+) -> RegionEstimate:
+    """Put the estimate of a tile into that of the whole image, made for the first."""
+    if whole is None:
+        empty = [
+            None if part is None else np.empty(shape, np.float32)
+            for part in block.parts
+        ]
+        whole = RegionEstimate(*empty)  # type: ignore[arg-type]
+    for image, part in zip(whole.parts, block.parts, strict=True):
+        if image is not None and part is not None:
+            image[rows.keep, columns.keep] = part
+    return whole
 
 
 def _as_part(passes: Passes, number: int, total: int) -> Passes:
@@ -186,8 +227,14 @@ def tile_passes(
     rows: Span,
     columns: Span,
     blindness: Blindness | None,
+    *,
+    share: float = 1.0,
 ) -> Passes:
     """Do as `estimate_tile`, and pause after every pass of the network.
+
+    Parameters
+    ----------
+    share : see `TileSize`; changes no estimate
 
     Yields
     ------
@@ -195,10 +242,12 @@ def tile_passes(
     """
     if blindness is not None:
         return (
-            yield from _blind(model, noise_model, observation, rows, columns, blindness)
+            yield from _blind(
+                model, noise_model, observation, rows, columns, blindness, share
+            )
         )
     with torch.inference_mode():
-        estimate = _in_one_pass(model, noise_model, observation, rows, columns)
+        estimate = _in_one_pass(model, noise_model, observation, rows, columns, share)
     yield 1.0
     return estimate
 
@@ -209,11 +258,14 @@ def _in_one_pass(
     observation: NDArray[np.float32],
     rows: Span,
     columns: Span,
+    share: float,
 ) -> RegionEstimate:
     features = _features(model, observation[None])
     kept = features[:, :, rows.inner, columns.inner]
     seen = observation[rows.inner, columns.inner]
-    estimate = _estimate_pixels(model, noise_model, pixels(kept), seen.reshape(-1))
+    estimate = _estimate_pixels(
+        model, noise_model, pixels(kept), seen.reshape(-1), share
+    )
     return RegionEstimate(
         *(None if part is None else part.reshape(seen.shape) for part in estimate)  # type: ignore[arg-type]
     )
@@ -226,6 +278,7 @@ def _blind(
     rows: Span,
     columns: Span,
     blindness: Blindness,
+    share: float,
 ) -> Passes:
     box, stride = blindness.box, model.network.stride
     shape = (
@@ -236,13 +289,21 @@ def _blind(
     phases = [(py, px) for py in range(box) for px in range(box)]
     size = math.prod(-(-length // stride) * stride for length in observation.shape)
     most = VALUES_PER_PASS.get(model.device.type, VALUES_ELSEWHERE)
-    at_once = max(1, most // (size * model.network.n_features))
+    at_once = max(1, int(most * share) // (size * model.network.n_features))
     for first in range(0, len(phases), at_once):
         some = phases[first : first + at_once]
         # a mode left open at a yield would hold for whoever asks for the next pass
         with torch.inference_mode():
             _blind_pass(
-                model, noise_model, observation, rows, columns, blindness, some, parts
+                model,
+                noise_model,
+                observation,
+                rows,
+                columns,
+                blindness,
+                some,
+                parts,
+                share,
             )
         yield min(1.0, (first + at_once) / len(phases))
     has_std = noise_model is not None or model.n_samples > 1
@@ -262,6 +323,7 @@ def _blind_pass(
     blindness: Blindness,
     phases: list[tuple[int, int]],
     parts: list[NDArray[np.float32]],
+    share: float,
 ) -> None:
     """Hide each of some lattices and put the estimates of its pixels into `parts`."""
     box = blindness.box
@@ -278,7 +340,7 @@ def _blind_pass(
         if not seen.size:
             continue  # a narrow tile can lack a phase
         estimate = _estimate_pixels(
-            model, noise_model, pixels(kept[:, :, y, x]), seen.reshape(-1)
+            model, noise_model, pixels(kept[:, :, y, x]), seen.reshape(-1), share
         )
         for whole, part in zip(parts, estimate, strict=True):
             if part is not None:
@@ -320,11 +382,12 @@ def _estimate_pixels(
     noise_model: NoiseModel | LikelihoodRows | None,
     features: Tensor,
     observation: NDArray[np.float32],
+    share: float,
 ) -> list[NDArray[np.float32] | None]:
     """Prior mean, MMSE and posterior standard deviation, (P,) each, in chunks."""
     seen = torch.from_numpy(observation).to(features.device)
     most = SAMPLES_PER_CHUNK.get(model.device.type, SAMPLES_ELSEWHERE)
-    size = max(1, most // model.n_samples)
+    size = max(1, max(FEWEST_SAMPLES, int(most * share)) // model.n_samples)
     chunks: list[tuple[Tensor, ...]] = []
     for first in range(0, len(seen), size):
         some, x = features[first : first + size], seen[first : first + size]
@@ -349,9 +412,3 @@ def _posterior(
     if isinstance(noise_model, LikelihoodRows):
         return noise_model.posterior(samples, observation)
     return posterior_estimate(samples, log_weights, observation, noise_model)
-
-
-def _parts(
-    estimate: RegionEstimate,
-) -> tuple[NDArray[np.float32] | None, ...]:
-    return estimate.prior_mean, estimate.mmse, estimate.posterior_std

@@ -6,23 +6,21 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import torch
-
 from napari_ppn2v.core.inference import Passes, RegionEstimate
-from napari_ppn2v.core.tiling import Span, tile_step, tiles
-from napari_ppn2v.errors import OutOfMemory
+from napari_ppn2v.core.memory import release_memory
+from napari_ppn2v.core.tile_size import SMALLEST_TILE, TileSize, cut_tiles
+from napari_ppn2v.core.tiling import tile_step, tiles
 from napari_ppn2v.events import FrameDenoised, Notice, StepDone
 from napari_ppn2v.pipeline.camera_maps import check_corrected
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator
+    from collections.abc import Generator
 
     from napari_ppn2v.core.denoiser import Denoiser
     from napari_ppn2v.core.frames import Frames
     from napari_ppn2v.events import Event
     from napari_ppn2v.stop import StopToken
 
-SMALLEST_TILE = 32
 SAMPLES_PER_TILE = 2**24  # prior samples; more take longer than a second
 
 Sink = Callable[[int, slice, slice, RegionEstimate], None]
@@ -70,16 +68,14 @@ def denoise_frames(
         the camera wrote them.
     """
     check_corrected(denoiser.provenance, frames)
-    tile_size = _not_too_many_samples(denoiser, tile_size)
+    size = TileSize(_not_too_many_samples(denoiser, tile_size))
     chosen = range(len(frames)) if part is None else part.frames
     window = None if part is None else (part.rows, part.columns)
     for done, index in enumerate(chosen):
-        remaining = yield from _frame(
-            denoiser, frames, index, sink, tile_size, stop, window
-        )
-        if remaining is None:
+        fitting = yield from _frame(denoiser, frames, index, sink, size, stop, window)
+        if fitting is None:
             return done
-        tile_size = remaining
+        size = fitting
         yield FrameDenoised(index, len(frames))
     return len(chosen)
 
@@ -95,37 +91,36 @@ def _frame(
     frames: Frames,
     index: int,
     sink: Sink,
-    tile_size: int,
+    size: TileSize,
     stop: StopToken,
     window: tuple[slice, slice] | None,
-) -> Generator[Event, None, int | None]:
+) -> Generator[Event, None, TileSize | None]:
     """Denoise one frame; return the tile size that fitted, None if stopped."""
     network = denoiser.network
-    todo = list(tiles(frames.shape, tile_size, network.halo, network.stride, window))
+    todo = list(tiles(frames.shape, size.side, network.halo, network.stride, window))
     done = 0
     while done < len(todo):
         if stop.is_stopped:
             return None
         rows, columns = todo[done]
-        observation = frames.region(index, rows.read, columns.read)
         try:
-            estimate = yield from _tile(
-                denoiser.tile_passes(observation, rows, columns), done, len(todo), stop
-            )
+            observation = frames.region(index, rows.read, columns.read)
+            passes = denoiser.tile_passes(observation, rows, columns, share=size.share)
+            estimate = yield from _tile(passes, done, len(todo), stop)
         except (RuntimeError, MemoryError) as error:
-            tile_size = _smaller(tile_size, error)
-            yield Notice(
-                f"Memory ran out. Going on with tiles of {tile_size} pixels.",
-                is_warning=True,
-            )
-            todo = list(_cut(todo[done:], tile_size, frames.shape, denoiser))
+            size = size.smaller(error)
+            todo = list(cut_tiles(todo[done:], size.side, frames.shape, network))
             done = 0
+        else:
+            if estimate is None:
+                return None
+            sink(index, rows.keep, columns.keep, estimate)
+            done += 1
             continue
-        if estimate is None:
-            return None
-        sink(index, rows.keep, columns.keep, estimate)
-        done += 1
-    return tile_size
+        # here the error is gone, and with it what it held in memory
+        release_memory()
+        yield Notice(str(size), is_warning=True)
+    return size
 
 
 def _tile(
@@ -152,34 +147,3 @@ def _not_too_many_samples(denoiser: Denoiser, tile_size: int) -> int:
         return tile_size
     side = int((SAMPLES_PER_TILE / denoiser.model.n_samples) ** 0.5)
     return min(tile_size, max(SMALLEST_TILE, side))
-
-
-def _smaller(tile_size: int, error: BaseException) -> int:
-    """Half the tile size, if the error was a lack of memory and that can help."""
-    words = str(error).lower()
-    is_memory = isinstance(error, MemoryError | torch.OutOfMemoryError) or (
-        "out of memory" in words or "can't allocate memory" in words
-    )
-    if not is_memory:
-        raise error
-    if tile_size // 2 < SMALLEST_TILE:
-        raise OutOfMemory(
-            f"Memory ran out even with tiles of {tile_size} pixels. Close other "
-            "programs, or denoise on the CPU (device 'cpu')."
-        ) from error
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
-    return tile_size // 2
-
-
-def _cut(
-    todo: list[tuple[Span, Span]],
-    tile_size: int,
-    shape: tuple[int, int],
-    denoiser: Denoiser,
-) -> Iterator[tuple[Span, Span]]:
-    """Smaller tiles for exactly what the larger ones have not yet covered."""
-    network = denoiser.network
-    for rows, columns in todo:
-        part = rows.keep, columns.keep
-        yield from tiles(shape, tile_size, network.halo, network.stride, part)

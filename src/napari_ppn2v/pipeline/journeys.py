@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from napari_ppn2v.core.denoiser import TARGET_WORDS, Denoiser, require_estimate
 from napari_ppn2v.core.frames import Frames, check_trainable
+from napari_ppn2v.core.memory import named_memory_errors
 from napari_ppn2v.pipeline.estimate_stage import choose_estimate
 from napari_ppn2v.pipeline.noise_sources import (
     Bootstrap,
@@ -147,9 +148,10 @@ def train_denoiser(
         check_targets(sources, targets)
     if not config.uses_noise_model:
         require_estimate(config.inference.estimate, None)
-    stack = yield from read_stack(sources, config, stop, targets)
-    run = Journey(stack, config, device, stop, checkpoints, preview)
-    done = yield from _journey(run, noise_source)
+    with named_memory_errors("in training"):
+        stack = yield from read_stack(sources, config, stop, targets)
+        run = Journey(stack, config, device, stop, checkpoints, preview)
+        done = yield from _journey(run, noise_source)
     if not config.inference.average_orientations:
         return done
     return replace(done, denoiser=replace(done.denoiser, averages_orientations=True))

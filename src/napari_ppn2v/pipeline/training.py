@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import copy
+import functools
 import json
 import math
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import numpy as np
 import torch
 
+from napari_ppn2v.core.memory import named_memory_errors
 from napari_ppn2v.core.prior_network import PriorNetwork, pixels
 from napari_ppn2v.errors import BadData, BadFile
 from napari_ppn2v.events import StepDone, Validated
+from napari_ppn2v.pipeline.batch_parts import BatchParts
 from napari_ppn2v.pipeline.schedules import OneCycle, Plateau, Schedule
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Callable, Generator, Iterator
 
     from napari_ppn2v.core.batches import Batch, BatchSource
     from napari_ppn2v.core.objectives import Objective
@@ -28,6 +31,8 @@ if TYPE_CHECKING:
     from napari_ppn2v.stop import StopToken
 
 GRADIENT_NORM = 1.0
+
+R = TypeVar("R")
 
 
 class CheckpointStore(Protocol):
@@ -92,7 +97,10 @@ class _Progress:
 
 
 class Trainer:
-    """One training: its steps, validations and state; `train_prior` drives it."""
+    """One training: its steps, validations and state; `train_prior` drives it.
+
+    The gradients of the `parts` of a batch add up to that of the batch.
+    """
 
     def __init__(
         self,
@@ -109,6 +117,7 @@ class Trainer:
         self.schedule = make_schedule(config)
         self.progress = _Progress()
         self.validation = source.validation()
+        self.parts = BatchParts(config.batch_size, config.patch_size)
 
     def loss(self, batch: Batch) -> torch.Tensor:
         """Mean loss per pixel of a batch."""
@@ -124,16 +133,22 @@ class Trainer:
         return self.objective(samples, log_weights, targets).mean()
 
     def step(self) -> float:
-        """Do one optimizer step and return its loss."""
+        """Do one optimizer step and return its loss.
+
+        Raises
+        ------
+        BadData  If the loss is not finite.
+        OutOfMemory  If not even single patches fit into memory.
+        """
         for group in self.optimizer.param_groups:
             group["lr"] = self.schedule.rate(self.progress.step)
-        loss = self.loss(self.source.draw(self.rng))
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(self.model.parameters(), GRADIENT_NORM)
-        self.optimizer.step()
+        batch = self.source.draw(self.rng)
+        loss = self._within_memory(lambda: self._gradient(batch))
+        with named_memory_errors("while the weights were changed"):
+            torch.nn.utils.clip_grad_norm_(self.model.parameters(), GRADIENT_NORM)
+            self.optimizer.step()
         self.progress.step += 1
-        value = float(loss.detach())
+        value = float(loss)
         if not math.isfinite(value):
             raise BadData(
                 f"The training loss became {value} at step {self.progress.step}. "
@@ -142,12 +157,37 @@ class Trainer:
         self.progress.losses.append(value)
         return value
 
+    def _gradient(self, batch: Batch) -> torch.Tensor:
+        """Make the gradient of the mean loss of a batch; return that loss."""
+        self.optimizer.zero_grad(set_to_none=True)
+        total = torch.zeros((), device=self.model.device)
+        for loss in self._losses(batch):
+            loss.backward()  # type: ignore[no-untyped-call]
+            total = total + loss.detach()
+        return total
+
+    def _losses(self, batch: Batch) -> Iterator[torch.Tensor]:
+        """Yield what each part of a batch adds to its mean loss."""
+        for part in batch.parts(self.parts.count):
+            loss = self.loss(part)
+            share = len(part.where) / max(1, len(batch.where))
+            yield loss if len(part.where) == len(batch.where) else share * loss
+
+    def _within_memory(self, work: Callable[[], R]) -> R:
+        clear = functools.partial(self.optimizer.zero_grad, set_to_none=True)
+        return self.parts.within_memory(work, clear)
+
     def validation_loss(self) -> float:
         """Mean loss per held-out pixel."""
         self.model.eval()
         with torch.no_grad():
             weights = [len(batch.where) for batch in self.validation]
-            losses = [float(self.loss(batch)) for batch in self.validation]
+            losses = [
+                self._within_memory(
+                    lambda batch=batch: float(sum(self._losses(batch)))  # type: ignore[misc]
+                )
+                for batch in self.validation
+            ]
         self.model.train()
         return float(np.average(losses, weights=weights))
 
@@ -190,6 +230,7 @@ class Trainer:
             "optimizer": copy.deepcopy(self.optimizer.state_dict()),
             "schedule": self.schedule.state(),
             "rng": json.dumps(self.rng.bit_generator.state),
+            "n_parts": self.parts.count,
         }
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -199,6 +240,7 @@ class Trainer:
             self.optimizer.load_state_dict(state["optimizer"])
             self.schedule.restore(state["schedule"])
             self.rng.bit_generator.state = json.loads(state["rng"])
+            self.parts.count = state.get("n_parts", 1)  # not in older states
             self.progress = _Progress(
                 step=state["step"],
                 best_loss=state["best_loss"],
@@ -263,6 +305,7 @@ def train_prior(
     Raises
     ------
     BadData  If the loss stops being finite.
+    OutOfMemory  If not even single patches fit into memory.
     BadFile  If the kept state belongs to other settings.
     """
     trainer = Trainer(model, source, objective, config, seed)
@@ -277,11 +320,13 @@ def train_prior(
         began = time.perf_counter()
         loss = trainer.step()
         now.seconds += time.perf_counter() - began
+        yield from trainer.parts.news()
         yield StepDone(stage, now.step, config.n_steps, loss)
         if now.step % config.steps_per_validation == 0 or now.step == config.n_steps:
             began = time.perf_counter()
             is_best = trainer.validate()
             now.seconds += time.perf_counter() - began
+            yield from trainer.parts.news()
             yield _validated(stage, config.n_steps, now.curve[-1], is_best=is_best)
         if preview is not None:
             yield from preview.events(model, now.step, stop)
