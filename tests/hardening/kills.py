@@ -144,7 +144,8 @@ def differences(found, expected):
     for name in set(found) & set(expected):
         first, second = found[name], expected[name]
         is_equal = (
-            np.array_equal(first, second) and first.dtype == second.dtype
+            # bytes, as NaN is no equal of itself
+            first.tobytes() == second.tobytes() and first.dtype == second.dtype
             if isinstance(second, np.ndarray)
             else first == second
         )

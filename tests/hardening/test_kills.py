@@ -82,9 +82,7 @@ class Killing:
     def __init__(self, server, scenario, data, folder):
         self.server, self.scenario, self.data = server, scenario, data
         self.folder, self.tally = folder, Tally()
-        # the first run of all loads more than the next ones
-        for name in ("first", "undisturbed"):
-            self.whole = self._undisturbed(folder / name)
+        self.whole = self._undisturbed(folder / "undisturbed")
         self.expected = contents(folder / "undisturbed")
 
     def live(self, moments):
@@ -133,6 +131,18 @@ class Killing:
             return (scenario.command, "-o", home / scenario.out, "--resume", *options)
         noisy = self.data / scenario.data
         return (scenario.command, noisy, "-o", home / scenario.out, *scenario.options)
+
+
+def test_a_short_run_killed_three_times_goes_on_with_the_same_bits(
+    server, data, tmp_path
+):
+    short = Scenario("train", "model.ppn2v", (*TINY, "--method", "n2v"))
+    killing = Killing(server, short, data, tmp_path)
+    last = killing.whole["operations"]
+    # in the midst of training, at the model file, and while pictures are drawn
+    moments = [{"operation": n} for n in (last // 2, last // 3, 3)]
+    assert killing.live(moments) == []
+    assert killing.tally.kills == 3
 
 
 @pytest.mark.slow
