@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
 
 import numpy as np
@@ -236,3 +237,15 @@ def test_pixels_that_no_process_has_written_leave_nothing(tmp_path):
     with pytest.raises(CannotWrite, match="4096 of 8192 pixels are missing"), writer:
         writer.count(writer.shared.write(0, slice(0, 64), slice(0, 64), image[0]))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_is_being_written_stays_young(tmp_path, monkeypatch):
+    """Other computers take old temporary folders for those of killed processes."""
+    monkeypatch.setattr("napari_ppn2v.files.zarr_writing.SECONDS_BETWEEN_DATES", 0)
+    image = noisy(2, 64, 64, dtype="float32")
+    with ResultWriter(tmp_path / "a.zarr", as_frames(image, "TYX").layout) as writer:
+        (temporary,) = tmp_path.iterdir()
+        os.utime(temporary, (0, 0))
+        for index, frame in enumerate(image):
+            writer.write_frame(index, frame)
+        assert temporary.stat().st_mtime > 1e9

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import time
+from contextlib import ExitStack
 from dataclasses import replace
 
 import numpy as np
@@ -20,6 +23,7 @@ from napari_ppn2v.core.prior_network import Normalisation, PriorNetwork
 from napari_ppn2v.errors import BadData, BadFile, BadSetting
 from napari_ppn2v.events import FrameDenoised, Notice, collect
 from napari_ppn2v.files.images import open_image
+from napari_ppn2v.files.model_file import save_model
 from napari_ppn2v.files.zarr_writing import chunk_side_for
 from napari_ppn2v.pipeline import cluster
 from napari_ppn2v.pipeline.cluster import ClusterChoice, connected
@@ -333,3 +337,61 @@ class TestProcesses:
         assert names(tmp_path) == sorted(
             ["noisy.tif", f"here{ending}", f"there{ending}"]
         )
+
+
+COMMAND_LINE = [sys.executable, "-c", "from napari_ppn2v.cli import main; main()"]
+
+
+def started(stack, *arguments):
+    """A part of Dask as a process of its own, ended with the stack."""
+    command = [sys.executable, "-m", "dask", *map(str, arguments)]
+    process = subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    stack.callback(process.wait)
+    stack.callback(process.kill)
+    return process
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", ["apply", "denoise"])
+def test_from_the_command_line_on_a_cluster_that_loses_a_worker(tmp_path, command):
+    image, data = noisy(12, 160, 160), tmp_path / "noisy.tif"
+    tifffile.imwrite(data, image, ome=True, metadata={"axes": "TYX"})
+    model = save_model(tmp_path / "model.ppn2v", untrained())
+    brief = "--preset fast --steps 6 --noise-model-kind histogram --estimate mmse"
+    shared = ["--device", "cpu", "--threads", "1", "--tile-size", "64"]
+    if command == "apply":
+        start = ["apply", str(model), str(data), *shared]
+    else:
+        start = ["denoise", str(data), *brief.split(), "--blind", "no", *shared]
+    here, there = tmp_path / "here.zarr", tmp_path / "there.zarr"
+    subprocess.run([*COMMAND_LINE, *start, "-o", str(here)], check=True)
+    with ExitStack() as stack:
+        file = tmp_path / "scheduler.json"
+        listen = ("--host", "127.0.0.1", "--port", "0", "--no-dashboard")
+        started(stack, "scheduler", *listen, "--scheduler-file", file)
+        workers = [
+            started(
+                stack,
+                *("worker", "--scheduler-file", file, "--no-nanny", "--no-dashboard"),
+                *("--nthreads", "1", "--local-directory", tmp_path / "scratch"),
+            )
+            for _ in range(2)
+        ]
+        asked = [*COMMAND_LINE, *start, "-o", str(there)]
+        job = subprocess.Popen(
+            [*asked, "--dask-scheduler", str(file)], stderr=subprocess.PIPE, text=True
+        )
+        stack.callback(job.wait)
+        stack.callback(job.kill)
+        while not any(tmp_path.glob(".ppn2v-tmp-*/0/c/*/*/*")):
+            assert job.poll() is None, job.stderr.read()
+            time.sleep(0.01)
+        workers[0].send_signal(signal.SIGKILL)
+        messages = job.communicate(timeout=300)[1]
+        assert job.returncode == 0, messages
+        # never its name before it is whole, and no trace of the temporary one
+        assert not any(tmp_path.glob(".ppn2v-tmp-*"))
+    assert "lost 1 worker" in messages
+    np.testing.assert_array_equal(open_image(here).data, open_image(there).data)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import os
+import time
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path  # noqa: TC003 - documented field
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 CHUNK_SIDE = 512
 """Pixels along Y and X in one chunk, unless the blocks to be written ask for others."""
 
+SECONDS_BETWEEN_DATES = 600.0
 _SMALLEST_CHUNK, _LARGEST_CHUNK = 256, 1024
 
 
@@ -119,6 +122,7 @@ class ZarrTarget:
         self._group = create_arrays(path, self._layout, dtype)
         self._group.attrs.update(description(self._layout, pixel_size, None))
         self.blocks = ZarrBlocks(path, axes, len(shapes))
+        self._dated = time.monotonic()
 
     @staticmethod
     def axes_for(axes: str) -> str:
@@ -154,6 +158,7 @@ class ZarrTarget:
         bool
             Whether its frame is complete and has smaller levels to be filled.
         """
+        self._show_life()
         low, high = self._ranges.get(position["C"], (np.inf, -np.inf))
         self._ranges[position["C"]] = min(low, reach[0]), max(high, reach[1])
         if len(self._layout.shapes) == 1:
@@ -176,3 +181,9 @@ class ZarrTarget:
 
     def abandon(self) -> None:
         """Do nothing: no file is held open."""
+
+    def _show_life(self) -> None:
+        """Date the folder anew: chunks deep inside do not, and old ones are removed."""
+        if time.monotonic() - self._dated > SECONDS_BETWEEN_DATES:
+            self._dated = time.monotonic()
+            os.utime(self.blocks.path)
