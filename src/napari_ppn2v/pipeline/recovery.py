@@ -204,6 +204,9 @@ class Recovery:
                 yield event
                 if self._trouble and not self._has_told:
                     yield self._notice()
+        except GeneratorExit:  # its thread is taken away, as a crash does it
+            status = RUNNING
+            raise
         finally:
             self._set_status(status)
             self._is_running = False

@@ -13,7 +13,9 @@ from napari_ppn2v.pipeline.stack_checks import check_observation
 from napari_ppn2v.pipeline.stack_request import Stack, StackRequest
 from napari_ppn2v.session.state import Status
 from napari_ppn2v.widgets.denoise.noise_section import BOOTSTRAP, SAVED, NoiseSection
-from napari_ppn2v.widgets.denoise.run import DenoiseRun, Order
+from napari_ppn2v.widgets.denoise.order import Order
+from napari_ppn2v.widgets.denoise.recovery import RecoverySection
+from napari_ppn2v.widgets.denoise.run import DenoiseRun
 from napari_ppn2v.widgets.denoise.settings_section import SettingsSection
 from napari_ppn2v.widgets.denoise.time_estimates import TimeEstimates
 from napari_ppn2v.widgets.denoise.time_section import CHOICES, TimeSection
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
     from napari_ppn2v.events import Event
     from napari_ppn2v.pipeline.config import RunConfig
     from napari_ppn2v.pipeline.data_check import DataCheck
+    from napari_ppn2v.pipeline.recovery import Recovery
     from napari_ppn2v.session.state import RunState
     from napari_ppn2v.stop import StopToken
 
@@ -49,6 +52,7 @@ class DenoisePanel(Dock):
 
     def __init__(self, napari_viewer: "napari.viewer.Viewer") -> None:  # type: ignore[name-defined] # noqa: F821, UP037
         super().__init__(napari_viewer)
+        self.recovery = RecoverySection(self.viewer, self.session)
         self.image = ImageSection(self.viewer)
         self.data_check = DataCheckPart("Check data", theme=str(self.viewer.theme))
         self.noise = NoiseSection(self.viewer, self.session)
@@ -66,6 +70,7 @@ class DenoisePanel(Dock):
     # -- building ---------------------------------------------------------------------
 
     def _lay_out(self) -> None:
+        self.column.addWidget(self.recovery)
         for title, parts in (
             ("1 · Image", (self.image, self.data_check)),
             ("2 · Noise model", (self.noise,)),
@@ -86,6 +91,7 @@ class DenoisePanel(Dock):
         self.settings.changed.connect(self._on_changed)
         self.time.changed.connect(self._on_time)
         self.start.clicked.connect(self._on_start)
+        self.recovery.resumed.connect(self._on_resumed)
         self.data_check.asked.connect(self._check_data)
         self.estimates.began.connect(self.time.show_measuring)
         self.estimates.measured.connect(self._show_times)
@@ -103,6 +109,7 @@ class DenoisePanel(Dock):
         super().close_down()
         self.estimates.cancel()
         self.data_check.cancel()
+        self.recovery.cancel()
         self.viewer.events.theme.disconnect(self._on_theme)
         self.image.close_down()
         self.denoising.close_down()
@@ -119,6 +126,7 @@ class DenoisePanel(Dock):
         """List the layers anew; napari calls this when they change."""
         self.image.reset_choices(event)
         self.noise.reset_choices(event)
+        self.recovery.refresh()
 
     def request(self) -> StackRequest:
         """Return what is to be done, as it is chosen now.
@@ -277,6 +285,20 @@ class DenoisePanel(Dock):
             is_checked=self.data_check.is_told,
         )
         self.denoising.start(order)
+        self._watch_run()
+
+    def _on_resumed(self, order: Order, recovery: Recovery) -> None:
+        """Go on with a run that was interrupted, and show what it is."""
+        config = order.request.config
+        self.choose_layer(order.data.layer)
+        if config.preset in CHOICES:
+            self.time.choose(config.preset)
+        self.settings.set_config(config)
+        self.estimates.cancel()
+        self.denoising.take_up(order, recovery)
+        self._watch_run()
+
+    def _watch_run(self) -> None:
         self.run = self.denoising.run
         self._scroller.start()
 
@@ -286,8 +308,10 @@ class DenoisePanel(Dock):
 
     def _on_state(self, state: RunState) -> None:
         if state.status.is_busy:
+            self.recovery.hide()
             self._show_reason()
             return
+        self.recovery.rescan()
         self._on_changed()
         if state.status is Status.FAILED and self.session.run is self.run:
             self._scroller.start()

@@ -2,29 +2,25 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari.utils.notifications import show_error, show_info
 from qtpy.QtWidgets import QApplication, QFileDialog, QVBoxLayout, QWidget
 
-from napari_ppn2v.errors import PPN2VError
+from napari_ppn2v.errors import Busy, PPN2VError
 from napari_ppn2v.events import PairsReady, PreviewReady
-from napari_ppn2v.pipeline.memory_checkpoints import MemoryCheckpoints
+from napari_ppn2v.pipeline.memory_checkpoints import KeptTrainings
 from napari_ppn2v.pipeline.preview import Preview
+from napari_ppn2v.pipeline.recovery import Recovery
 from napari_ppn2v.session.session import NamedDenoiser, NamedNoiseModel
 from napari_ppn2v.session.state import Status
 from napari_ppn2v.widgets.denoise.followups import RunActions
 from napari_ppn2v.widgets.denoise.preview import PreviewControl
 from napari_ppn2v.widgets.denoise.result_check import ResultCheckPart
-from napari_ppn2v.widgets.layers.placing import array_source
-from napari_ppn2v.widgets.layers.results import (
-    add_leftover,
-    add_results,
-    estimate_words,
-)
+from napari_ppn2v.widgets.denoise.words import closing_words
+from napari_ppn2v.widgets.layers.results import add_leftover, add_results
 from napari_ppn2v.widgets.parts.file_names import file_stem
 from napari_ppn2v.widgets.parts.run_monitor import RunMonitor
 from napari_ppn2v.widgets.parts.section import Section
@@ -32,7 +28,7 @@ from napari_ppn2v.widgets.plots import LossPlot
 from napari_ppn2v.workers import launch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Mapping
+    from collections.abc import Callable, Generator
 
     from napari.components import ViewerModel
     from napari.layers import Image
@@ -41,68 +37,17 @@ if TYPE_CHECKING:
     from napari_ppn2v.events import Event
     from napari_ppn2v.pipeline.result_check import ResultCheck
     from napari_ppn2v.pipeline.stack_job import StackReport
-    from napari_ppn2v.pipeline.stack_request import StackRequest
     from napari_ppn2v.session.session import Session
     from napari_ppn2v.session.state import RunState
     from napari_ppn2v.stop import StopToken
-    from napari_ppn2v.widgets.layers.placing import LayerData
+    from napari_ppn2v.widgets.denoise.order import Order
     from napari_ppn2v.widgets.noise_model.view import NoiseModelView
-    from napari_ppn2v.widgets.parts.noise_model_choice import NoiseModelRef
     from napari_ppn2v.workers import Run
 
     Job = Callable[[StopToken], Generator[Event, None, StackReport]]
 
 MODEL_FILES = "Models (*.ppn2v)"
 _OVER = (Status.FINISHED, Status.STOPPED, Status.FAILED)
-
-
-@dataclass(frozen=True)
-class Order:
-    """What the user has ordered.
-
-    Attributes
-    ----------
-    request : with the pixels of the moment when the button was pressed
-    data : the layer as it was then
-    recording : layer of the calibration recording, None for none
-    saved : noise model to load before the run, None for none
-    expected : seconds of each stage, empty where they are not known
-    is_checked : whether the user has seen what the check of these data has found
-    """
-
-    request: StackRequest
-    data: LayerData
-    recording: LayerData | None
-    saved: NoiseModelRef | None
-    expected: Mapping[str, float]
-    is_checked: bool = False
-
-    def script(self, times_longer: int = 0) -> str:
-        """Return a Python script that does exactly this.
-
-        Parameters
-        ----------
-        times_longer : how often the model was trained longer afterwards
-        """
-        from napari_ppn2v.session.script import python_script
-
-        request, path = self.request, ""
-        if self.saved is not None and request.config.method != "n2v":
-            request = replace(request, noise_model=self.saved.model)
-            path = str(self.saved.path or "")
-        recordings = () if self.recording is None else (array_source(self.recording),)
-        return python_script(
-            request,
-            array_source(self.data),
-            calibration=recordings if request.calibration else (),
-            noise_model=path,
-            times_longer=times_longer,
-        )
-
-    @property
-    def title(self) -> str:
-        """Name of the image, in quotes."""
-        return f"“{self.request.observation.name}”"
 
 
 class DenoiseRun(QWidget):
@@ -122,11 +67,12 @@ class DenoiseRun(QWidget):
         self.denoised: Image | None = None
         self._leftover: Image | None = None
         self.order: Order | None = None
-        self._kept: dict[int, MemoryCheckpoints] = {}
+        self._kept = KeptTrainings()
+        self._recovery: Recovery | None = None
         self._pairs: list[PairHistogram] = []
         self._fitted: dict[int, str] = {}
         self._model_name = ""  # of what was trained, in the session
-        self._longer_from: StackReport | None = None
+        self._longer_from: Callable[[], StackReport] | None = None
         self._n_before = self._n_longer = 0
         self._view: NoiseModelView | None = None
         self._lay_out()
@@ -152,9 +98,14 @@ class DenoiseRun(QWidget):
         self._viewer.events.theme.connect(self._on_theme)
 
     def close_down(self) -> None:
-        """Stop the run, take the preview out, listen no more."""
+        """Stop the run, take the preview out, listen no more.
+
+        What was trained can be taken up again from the disk.
+        """
         if self.run is not None:
             self.run.abandon()
+        if self._recovery is not None:
+            self._recovery.release()
         self.result_check.cancel()
         self.preview.end()
         self.monitor.disconnect_session()
@@ -165,29 +116,59 @@ class DenoiseRun(QWidget):
 
     def start(self, order: Order) -> None:
         """Begin a run; raises Busy where another one goes on."""
-        self.order, self.report = order, None
-        self._longer_from, self._n_longer, self._model_name = None, 0, ""
-        self._kept, self._fitted = defaultdict(MemoryCheckpoints), {}
+        self._prepare(order, Recovery(given=order.given))
         self.go_on()
+
+    def take_up(self, order: Order, recovery: Recovery) -> None:
+        """Go on with a run that was interrupted; raises Busy where another goes on."""
+        record = recovery.record
+        self._prepare(order, recovery)
+        if record is None or not record.is_longer:
+            self.go_on()
+            return
+        self._n_before = self._n_longer = record.times_longer
+        self._go_on_longer(lambda: recovery.load_trained(order.request))
+
+    def _prepare(self, order: Order, recovery: Recovery) -> None:
+        """Forget the run before, of which nothing can be resumed any more."""
+        if self._session.is_busy:
+            raise Busy(self._session.why_busy)
+        self.order, self.report = order, None
+        self._longer_from, self._model_name, self._fitted = None, "", {}
+        self._n_before = self._n_longer = 0
+        self._keep_in(recovery)
+
+    def _keep_in(self, recovery: Recovery) -> Recovery | None:
+        """Keep trainings here from now on; returns where they were before."""
+        before, self._recovery = self._recovery, recovery
+        if before is not None:
+            before.remove()
+        self._kept = KeptTrainings(recovery)
+        return before
 
     def go_on(self) -> None:
         """Do what was ordered; trainings go on where they were stopped."""
-        order, kept = self._ordered(), self._kept
+        order, kept, recovery = self._ordered(), self._kept, self._recovery
         request, preview = order.request, self._begin_preview()
+        assert recovery is not None
 
         def job(stop: StopToken) -> Generator[Event, None, StackReport]:
             from napari_ppn2v.pipeline.stack_job import denoise_stack
 
             wanted = request
             if order.saved is not None and request.config.method != "n2v":
-                wanted = replace(request, noise_model=order.saved.load())
-            return denoise_stack(
+                model = recovery.load_noise_model() or order.saved.load()
+                wanted = replace(request, noise_model=model)
+            trained = denoise_stack(
                 wanted,
                 stop,
                 preview=preview,
-                checkpoints=lambda c: kept[c],
+                checkpoints=kept,
+                recovery=recovery,
                 is_checked=order.is_checked,
+                is_read=order.is_read,
             )
+            return recovery.watch(trained)
 
         self._launch(job, f"Denoising {order.title}", self._planned(order))
 
@@ -200,30 +181,42 @@ class DenoiseRun(QWidget):
 
     def denoise_with_kept(self) -> None:
         """Denoise with the best weights that a stopped run has left."""
-        report = self._reported()
+        report, recovery = self._reported(), self._recovery
+        assert recovery is not None
 
         def job(stop: StopToken) -> Generator[Event, None, StackReport]:
             from napari_ppn2v.pipeline.stack_job import denoise_trained
 
-            return denoise_trained(report, stop)
+            return recovery.watch(denoise_trained(report, stop))
 
         self._launch(job, f"Denoising {self._ordered().title}", [])
 
     def train_longer(self) -> None:
         """Go on from the trained weights, and denoise again."""
-        self._longer_from, self._n_before = self._reported(), self._n_longer
-        self._kept = defaultdict(MemoryCheckpoints)
-        self._go_on_longer(self._longer_from)
+        report, self._n_before = self._reported(), self._n_longer
+        recovery, times = Recovery(), self._n_before
+        before = self._keep_in(recovery)
 
-    def _go_on_longer(self, trained: StackReport) -> None:
-        preview, kept = self._begin_preview(), self._kept
+        def trained() -> StackReport:
+            if before is not None:
+                recovery.begin_longer(before, report, times)
+            return report
+
+        self._go_on_longer(trained)
+
+    def _go_on_longer(self, trained: Callable[[], StackReport]) -> None:
+        """Train longer what `trained` gives, which is called in the thread."""
+        self._longer_from = trained
+        preview, kept, recovery = self._begin_preview(), self._kept, self._recovery
+        assert recovery is not None
 
         def job(stop: StopToken) -> Generator[Event, None, StackReport]:
             from napari_ppn2v.pipeline.stack_job import train_stack_longer
 
-            return train_stack_longer(
-                trained, stop, preview=preview, checkpoints=lambda c: kept[c]
+            longer = train_stack_longer(
+                trained(), stop, preview=preview, checkpoints=kept
             )
+            return recovery.watch(longer)
 
         self._launch(job, f"Training {self._ordered().title} longer", [])
 
@@ -333,6 +326,8 @@ class DenoiseRun(QWidget):
                 self._viewer, order.data, report.result, report.denoisers, provenance
             )
             self.result_check.show_run(report)
+            if self._recovery is not None:
+                self._recovery.remove()
         return closing_words(report)
 
     def _keep_models(self, report: StackReport) -> None:
@@ -352,6 +347,11 @@ class DenoiseRun(QWidget):
         # no other model of that name is lost, such as one that was loaded
         is_known = self._model_name in self._session.denoisers
         self._model_name = self._session.add_denoiser(named, replacing=is_known).name
+        self._keep_noise_models(report)
+
+    def _keep_noise_models(self, report: StackReport) -> None:
+        """Keep the noise models that were fitted, with what they were fitted to."""
+        name, channels = report.request.observation.name, report.request.channels
         for number, pairs in enumerate(self._pairs[: len(report.runs)]):
             fit = report.runs[number].noise_fit
             if fit is None:
@@ -409,7 +409,12 @@ class DenoiseRun(QWidget):
 
     def script(self) -> str:
         """Return a Python script of exactly what was done."""
-        return self._ordered().script(self._n_longer)
+        order, recovery = self._ordered(), self._recovery
+        saved = order.saved
+        if saved is not None and recovery is not None and recovery.noise_model:
+            # of a run taken up again, whose file may be gone
+            saved = replace(saved, model=recovery.noise_model)
+        return replace(order, saved=saved).script(self._n_longer)
 
     def _copy_script(self) -> None:
         clipboard = QApplication.clipboard()
@@ -420,20 +425,3 @@ class DenoiseRun(QWidget):
                 show_error(str(error))
                 return
             show_info("The Python script is on the clipboard.")
-
-
-def closing_words(report: StackReport) -> str:
-    """Say how a run ended and what there is now."""
-    if report.result is not None:
-        return (
-            "Finished. The new layer lies above its source; it holds the estimate "
-            f"“{estimate_words(report.denoisers)}”."
-        )
-    if not report.runs:
-        return "Stopped before anything was learnt."
-    if any(run.is_stopped for run in report.runs):
-        return (
-            "The training was stopped; its best weights so far are kept. Denoise with "
-            "them, or resume the training where it was."
-        )
-    return "Stopped while denoising; the trained model is kept."
