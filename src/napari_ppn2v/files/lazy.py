@@ -1,23 +1,25 @@
 """Arrays that live in files: read where and when they are indexed, never as a whole.
 
-None of them keeps pages mapped between reads, so the memory of a job that runs
-through a long stack stays that of one piece, also as the operating system counts it.
+None of them maps files into memory, so the memory of a job that runs through a long
+stack stays that of one piece, also as the operating system counts it.
 """
 
 from __future__ import annotations
 
 import math
+import operator
 import struct
 import tokenize
 import zipfile
 import zlib
 from bisect import bisect_right
 from itertools import accumulate
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
 import numpy as np
 
-from napari_ppn2v.errors import BadFile
+from napari_ppn2v.core.memory import is_out_of_memory
+from napari_ppn2v.errors import BadFile, OutOfMemory, PPN2VError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 
     from napari_ppn2v.core.frames import ArrayLike
 
+_READ_ALONG, _LITTLE = 16_000_000, 500_000  # bytes
 
 DAMAGED = (
     ArithmeticError,
@@ -73,9 +76,11 @@ class LazyArray:
 
 
 class RawArray(LazyArray):
-    """Uncompressed elements in one piece of a file.
+    """Uncompressed elements in one piece of a file, read by ordinary reads.
 
-    The part asked for is copied out of a mapping that is closed again at once.
+    Not through a memory map: where the file is cut off or its drive goes away in the
+    midst of it, a map ends the whole program instead of raising an error, and a limit
+    on a program's memory counts all of the file.
     """
 
     def __init__(
@@ -97,13 +102,54 @@ class RawArray(LazyArray):
             )
 
     def __getitem__(self, index: Any) -> np.ndarray:
+        full, shape = full_index(index, self.shape), self.shape
+        if self._order == "F":
+            full, shape = full[::-1], shape[::-1]
         try:
-            mapped = np.memmap(
-                self.path, self.dtype, "r", self._offset, self.shape, self._order
-            )
+            with self.path.open("rb", buffering=0) as file:
+                found = self._part(file, self._offset, shape, full)
         except DAMAGED as error:
             raise unreadable(self.path, error) from error
-        return np.array(mapped[index])
+        return found.T if self._order == "F" else found
+
+    def _part(
+        self, file: BinaryIO, at: int, shape: tuple[int, ...], index: list[int | slice]
+    ) -> np.ndarray:
+        """Read a part of elements of this shape that begin at this byte."""
+        if not index:
+            return self._elements(file, at, ())
+        head, rest = index[0], index[1:]
+        step = math.prod(shape[1:]) * self.dtype.itemsize
+        if not isinstance(head, slice):
+            return self._part(file, at + head * step, shape[1:], rest)
+        places = range(*head.indices(shape[0]))
+        wanted = math.prod(_lengths(rest, shape[1:]))
+        if not places or not wanted:
+            return np.empty((len(places), *_lengths(rest, shape[1:])), self.dtype)
+        first, last = min(places[0], places[-1]), max(places[0], places[-1])
+        n_bytes = (last - first + 1) * step
+        used = len(places) * wanted * self.dtype.itemsize / n_bytes
+        # what lies between is read along, unless it is much
+        if used == 1 or n_bytes <= (_READ_ALONG if used >= 0.25 else _LITTLE):
+            start = at + first * step
+            block = self._elements(file, start, (last - first + 1, *shape[1:]))
+            part = block[(slice(None, None, places.step), *rest)]
+            return part if part.shape == block.shape else part.copy()
+        found = np.empty((len(places), *_lengths(rest, shape[1:])), self.dtype)
+        for number, place in enumerate(places):
+            found[number] = self._part(file, at + place * step, shape[1:], rest)
+        return found
+
+    def _elements(self, file: BinaryIO, at: int, shape: tuple[int, ...]) -> np.ndarray:
+        found = np.empty(shape, self.dtype)
+        left = memoryview(found.reshape(-1).view(np.uint8).data)
+        file.seek(at)
+        while left:
+            count = file.readinto(left)  # type: ignore[attr-defined]
+            if not count:
+                raise truncated(self.path, f"it ended {len(left)} bytes too early")
+            left = left[count:]
+        return found
 
 
 class DecodedArray(LazyArray):
@@ -155,7 +201,7 @@ class JoinedArray(LazyArray):
         self.shape = tuple(shape)
 
     def __getitem__(self, index: Any) -> np.ndarray:
-        full = self._full_index(index)
+        full: list[Any] = list(full_index(index, self.shape))
         chosen = full[self._axis]
         if not isinstance(chosen, slice):
             return self._read_one(full, int(chosen))
@@ -166,13 +212,6 @@ class JoinedArray(LazyArray):
         if not one_by_one:
             return np.empty(self._empty_shape(full), self.dtype)
         return np.stack(one_by_one, axis=front)
-
-    def _full_index(self, index: Any) -> list[Any]:
-        parts = list(index) if isinstance(index, tuple) else [index]
-        if Ellipsis in parts:
-            at = parts.index(Ellipsis)
-            parts[at : at + 1] = [slice(None)] * (self.ndim - len(parts) + 1)
-        return parts + [slice(None)] * (self.ndim - len(parts))
 
     def _read_one(self, full: list[Any], at: int) -> np.ndarray:
         at += self.shape[self._axis] if at < 0 else 0
@@ -195,6 +234,38 @@ class JoinedArray(LazyArray):
         )
 
 
+def full_index(index: Any, shape: tuple[int, ...]) -> list[int | slice]:
+    """Return an integer, not negative, or a slice for each axis.
+
+    Raises
+    ------
+    IndexError  If an integer is outside, or the index is of another kind.
+    """
+    parts = list(index) if isinstance(index, tuple) else [index]
+    if Ellipsis in parts:
+        at = parts.index(Ellipsis)
+        parts[at : at + 1] = [slice(None)] * (len(shape) - len(parts) + 1)
+    parts += [slice(None)] * (len(shape) - len(parts))
+    if len(parts) != len(shape):
+        raise IndexError(f"{len(parts)} indices are too many for {len(shape)} axes.")
+    return [
+        part if isinstance(part, slice) else _within(operator.index(part), size)
+        for part, size in zip(parts, shape, strict=True)
+    ]
+
+
+def _within(at: int, size: int) -> int:
+    if not -size <= at < size:
+        raise IndexError(f"{at} is outside of the {size} elements of an axis.")
+    return at % size
+
+
+def _lengths(index: list[int | slice], shape: tuple[int, ...]) -> list[int]:
+    """Shape of what an index gives."""
+    pairs = zip(index, shape, strict=True)
+    return [len(range(*i.indices(n))) for i, n in pairs if isinstance(i, slice)]
+
+
 def truncated(path: Path, what: str) -> BadFile:
     """Make the error for a file that ends too early."""
     return BadFile(
@@ -203,8 +274,18 @@ def truncated(path: Path, what: str) -> BadFile:
     )
 
 
-def unreadable(path: Path, error: Exception) -> BadFile:
+def unreadable(path: Path, error: Exception) -> PPN2VError:
     """Make the error for pixels that cannot be read or decoded."""
+    if is_out_of_memory(error):
+        return OutOfMemory(
+            f"Memory ran out while {path} was read ({error}). Close other programs, or "
+            "save the image in smaller pieces: uncompressed TIFF or Zarr."
+        )
+    if isinstance(error, FileNotFoundError):
+        return BadFile(
+            f"The file {path} is no longer there. It was moved, renamed or removed, or "
+            "its drive is gone. Put it back, then start again or resume."
+        )
     if "imagecodecs" in str(error):
         return BadFile(
             f"The pixels of {path} are compressed in a way that needs an additional "
