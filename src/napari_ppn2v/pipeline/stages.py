@@ -17,6 +17,7 @@ from napari_ppn2v.core.batches import (
     NoisyPairs,
 )
 from napari_ppn2v.core.inference import Blindness
+from napari_ppn2v.core.networks import kind_of
 from napari_ppn2v.core.noise_models.fitting import FittedNoiseModel, fit_noise_model
 from napari_ppn2v.core.noise_weights import noise_deviance
 from napari_ppn2v.core.objectives import (
@@ -114,7 +115,11 @@ def new_model(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = PriorNetwork(
-            config.network, prior_kind, n_samples, stack.normalisation()
+            config.network,
+            prior_kind,
+            n_samples,
+            stack.normalisation(),
+            kind_of(config.network),
         )
     return model.to(device)
 
