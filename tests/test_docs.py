@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import ast
+import inspect
 import re
 import shlex
-import textwrap
 from functools import cache
 from pathlib import Path
 
@@ -16,33 +16,24 @@ import typer
 import yaml
 
 from napari_ppn2v.cli.app import app
+from tests.documents import (
+    DOCUMENTS,
+    FEW_STEPS,
+    ROOT,
+    blocks,
+    called,
+    inline_code,
+    named,
+    run_blocks,
+    train_briefly,
+    write_recording,
+)
 
-ROOT = Path(__file__).resolve().parents[1]
-DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 PROGRAM = "napari-ppn2v"
 LARGEST_PICTURE = 300_000  # bytes
 LARGEST_PICTURE_OF_THE_VIEWER = 250_000
 WIDTH_OF_THE_VIEWER = 1400
-FEW_STEPS = 8
 ADDED_BY_THE_PARSER = {"--help"}
-
-
-def named(path: Path) -> str:
-    return path.relative_to(ROOT).as_posix()
-
-
-def blocks(path: Path, language: str) -> list[str]:
-    """Fenced blocks of a language, without the indentation of their list."""
-    text = path.read_text(encoding="utf-8")
-    found = re.findall(rf"^( *)```{language}\n(.*?)^\1```", text, re.M | re.S)
-    return [textwrap.dedent(body) for _, body in found]
-
-
-def inline_code(path: Path) -> list[str]:
-    text = re.sub(
-        r"^ *```.*?^ *```", "", path.read_text(encoding="utf-8"), flags=re.M | re.S
-    )
-    return [" ".join(code.split()) for code in re.findall(r"`([^`]+)`", text)]
 
 
 def commands(path: Path) -> list[str]:
@@ -262,35 +253,10 @@ def test_the_thresholds_of_the_table_are_those_of_the_code():
 
 @pytest.fixture
 def recording(tmp_path, monkeypatch):
-    """A folder with the files that the examples read."""
-    import zarr
-
-    from napari_ppn2v.core.camera import Camera, simulate_calibration, simulate_stack
-
+    """A folder with the files that the examples read, and hardly any steps."""
     monkeypatch.chdir(tmp_path)
-    noisy = simulate_stack(Camera(), n_frames=2, size=64, peak_electrons=20)
-    repeats = simulate_calibration(
-        Camera(), n_repeats=10, size=64, peak_electrons=25, seed=1
-    )
-    tifffile.imwrite("noisy.tif", noisy.observation)
-    tifffile.imwrite("calibration.tif", repeats.observation)
-    store = zarr.open(
-        "noisy.zarr", mode="w", shape=noisy.observation.shape, dtype="uint16"
-    )
-    store[:] = noisy.observation
-
-
-@pytest.fixture
-def brief_training(monkeypatch):
-    """All settings as they are, but hardly any steps."""
-    from napari_ppn2v.pipeline.config import RunConfig
-
-    with_steps = RunConfig.with_steps
-    monkeypatch.setattr(
-        RunConfig,
-        "with_steps",
-        lambda config, n_steps: with_steps(config, min(n_steps, FEW_STEPS)),
-    )
+    train_briefly(monkeypatch)
+    write_recording()
 
 
 def viewer_after_a_run():
@@ -309,18 +275,54 @@ def viewer_after_a_run():
 
 
 WITH_PYTHON = [path for path in DOCUMENTS if blocks(path, "python")]
+LONGER = {
+    "docs/tutorials/python.md",
+    "docs/how-to/reuse-a-model.md",
+    "docs/how-to/time-lapse-channels-z-stacks.md",
+    "docs/how-to/write-the-methods-section.md",
+}
+"""Pages whose examples train several times; they are run with -m slow."""
+
+RUN_ELSEWHERE = {
+    "docs/architecture.md": "test_worked_examples.py",
+    "docs/how-to/write-the-methods-section.md": "test_commands_of_the_docs.py",
+}
 
 
-@pytest.mark.parametrize("path", WITH_PYTHON, ids=named)
-def test_python_examples_run(path, recording, brief_training):
-    from napari_ppn2v.core.devices import threads
+def pages_to_run():
+    for path in WITH_PYTHON:
+        if named(path) not in RUN_ELSEWHERE:
+            marks = pytest.mark.slow if named(path) in LONGER else ()
+            yield pytest.param(path, marks=marks, id=named(path))
 
+
+@pytest.mark.parametrize("path", list(pages_to_run()))
+def test_python_examples_run(path, recording):
     names: dict = {}
     if any("viewer." in block for block in blocks(path, "python")):
         names["viewer"] = viewer_after_a_run()
-    with threads(1):
-        for block in blocks(path, "python"):
-            exec(compile(block, named(path), "exec"), names)
+    run_blocks(path, names)
     if "result" in names and "stack" in names:
         assert names["result"].image.shape == names["stack"].shape
         assert np.isfinite(names["result"].image).all()
+
+
+@pytest.mark.parametrize("path", WITH_PYTHON, ids=named)
+def test_python_examples_call_what_there_is(path):
+    """Without running them: every function of ours exists and takes these keywords."""
+    import napari_ppn2v as ppn2v
+
+    for block in blocks(path, "python"):
+        for name, keywords in called(ast.walk(ast.parse(block))):
+            function = getattr(ppn2v, name)
+            if inspect.isfunction(function):
+                inspect.signature(function).bind_partial(**dict.fromkeys(keywords))
+
+
+def test_a_function_or_keyword_that_does_not_exist_is_noticed():
+    import napari_ppn2v as ppn2v
+
+    (found,) = called(ast.walk(ast.parse("ppn2v.preset('fast', speed=3)")))
+    assert found == ("preset", ["speed"])
+    with pytest.raises(TypeError, match="speed"):
+        inspect.signature(ppn2v.preset).bind_partial(speed=3)
