@@ -148,6 +148,12 @@ def cannot_write(error: OSError, final: Path) -> CannotWrite:
             f"{final} could not be written: the folder or the file is read-only or in "
             f"use by another program. Choose another folder or close it there. {kept}"
         )
+    if error.errno == errno.EFBIG:
+        return CannotWrite(
+            f"{final} could not be written: this drive or account takes no file of "
+            "this size (drives formatted as FAT32 end at 4 GB). Choose another drive, "
+            f"or a .zarr result, which is many small files. {kept}"
+        )
     return CannotWrite(
         f"{final} could not be written: {error.strerror or error}. Check the name, the "
         f"folder and the drive. {kept}"
