@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import re
 from functools import cache
 
@@ -135,6 +136,16 @@ def test_every_package_is_on_the_page():
         if not re.search(rf"\b{path.name}/", text)
     }
     assert not unnamed
+
+
+def test_every_entry_of_a_model_file_is_in_the_page_on_formats(examples):
+    text = (DOCS / "reference" / "file-formats.md").read_text(encoding="utf-8")
+    with np.load("laplace.ppn2v", allow_pickle=False) as archive:
+        header = json.loads(archive["header"].tobytes())
+        groups = {name.split("/")[0] for name in archive if name != "header"}
+    assert not [name for name in header if f"`{name}`" not in text]
+    assert not [name for name in groups if f"`{name}/…`" not in text]
+    assert header["provenance"]["software"]
 
 
 @cache
