@@ -147,7 +147,7 @@ class TestOtherSettings:
         ],
     )
     def test_estimates(self, tmp_path, client, write, changes):
-        denoiser, image = untrained(**changes), noisy(2, 80, 70)
+        denoiser, image = untrained(**changes), noisy(2, 70, 66)
         write("here.zarr", image, None, denoiser=denoiser)
         write("there.zarr", image, ClusterSpread(client), denoiser=denoiser)
         self.compare(tmp_path, ".zarr")
@@ -164,7 +164,7 @@ class TestOtherSettings:
         monkeypatch.setattr("napari_ppn2v.pipeline.cluster_job.BLOCK_PIXELS", 2**16)
         monkeypatch.setattr("napari_ppn2v.files.pyramid.WORTHWHILE_SIDE", 256)
         monkeypatch.setattr("napari_ppn2v.files.pyramid.SMALLEST_SIDE", 128)
-        image = noisy(600, 300)
+        image = noisy(520, 260)
         write("here.zarr", image, None, axes="YX")
         write("there.zarr", image, ClusterSpread(client), axes="YX")
         self.compare(tmp_path, ".zarr")
@@ -245,6 +245,27 @@ def test_workers_that_see_another_file_say_so(tmp_path, client, write):
     with pytest.raises(BadFile, match="another image at"):
         collect(job)
     assert names(tmp_path) == ["here.tif", "noisy.tif"]
+
+
+def test_workers_that_cannot_see_the_file_say_that_it_must_be_shared(
+    tmp_path, client, write
+):
+    tifffile.imwrite(tmp_path / "noisy.tif", noisy(5, 64, 64))
+    (opened,) = open_noisy((tmp_path / "noisy.tif",), None, None, "")
+    (tmp_path / "noisy.tif").unlink()
+    job = denoise_to_file(
+        [untrained()],
+        opened,
+        ResultTarget(tmp_path / "there.zarr"),
+        dtype="float32",
+        tile_size=64,
+        provenance={},
+        stop=StopToken(),
+        spread=ClusterSpread(client),
+    )
+    with pytest.raises(BadFile, match=r"There is no file .* the same path"):
+        collect(job)
+    assert names(tmp_path) == []
 
 
 class TestBlocks:

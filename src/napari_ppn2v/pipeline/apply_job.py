@@ -131,6 +131,8 @@ def apply_files(
                 for d in denoisers
             ],
         }
+        if spread is not None:
+            provenance["cluster"] = spread.describe()
         if maps is not None:
             provenance[CAMERA_MAPS] = maps.summary(cameras[0])
         for image, result in zip(images, files.results, strict=True):

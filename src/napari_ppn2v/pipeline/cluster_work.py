@@ -182,10 +182,11 @@ class ClusterWork:
         now = dict(self.client.nthreads())
         lost, self.workers = sorted(set(self.workers) - set(now)), now
         if lost:
+            left = f"{len(now)} {'is' if len(now) == 1 else 'are'} left"
             yield Notice(
                 f"The Dask cluster lost {len(lost)} worker{'s' * (len(lost) > 1)} "
                 f"({', '.join(lost)}). What they had not finished is computed again; "
-                f"{len(now)} {'are' if len(now) != 1 else 'is'} left.",
+                f"{left if now else 'none is left, so it waits for new ones'}.",
                 is_warning=True,
             )
 

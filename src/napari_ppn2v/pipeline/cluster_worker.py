@@ -114,7 +114,8 @@ def denoise_block(job: SharedJob, part: Part, *model: bytes) -> BlockDone | None
         denoiser = _KEPT_MODELS.get(
             (job.model, str(device)), lambda: _model(job.model, model).to(device)
         )
-        frames = _KEPT_IMAGES.get(job.image, lambda: _opened(job.image)).frames
+        image = _KEPT_IMAGES.get((job.run, job.image), lambda: _opened(job.image))
+        frames = image.frames
         blocks = _denoised(denoiser, frames[job.number], part, job, stop)
         if blocks is None:
             return None
@@ -200,9 +201,15 @@ def _model(digest: str, pieces: tuple[bytes, ...]) -> Denoiser:
 
 
 def _opened(shared: SharedImage) -> OpenedImage:
-    (image,) = open_noisy(
-        (Path(shared.path),), shared.axes, shared.channel, shared.frames
-    )
+    try:
+        (image,) = open_noisy(
+            (Path(shared.path),), shared.axes, shared.channel, shared.frames
+        )
+    except BadFile as error:
+        raise BadFile(
+            f"A Dask worker cannot open the image. {error} All computers need the same "
+            "shared folder under the same path."
+        ) from error
     found = image.frames[0]
     if (found.layout, str(found.dtype)) != (shared.layout, shared.dtype):
         raise BadFile(

@@ -367,6 +367,8 @@ def _denoise_images(job: _Job, config: RunConfig) -> Generator[Event, None, None
     recorded = time.monotonic()
     provenance = {**_provenance(job), "estimates": estimates}
     with cluster_of(job.request) as spread:
+        if spread is not None:
+            provenance["cluster"] = spread.describe()
         for image, result in zip(job.images, job.files.results, strict=True):
             with_std = config.inference.posterior_std
             std = job.files.posterior_std(result) if with_std else None
