@@ -7,10 +7,14 @@ label, a unit or a range is written once.
 from __future__ import annotations
 
 import math
+import types
+import typing
 from dataclasses import MISSING, asdict, field, fields
-from typing import Any
+from typing import Any, TypeVar
 
 from napari_ppn2v.errors import BadSetting
+
+T = TypeVar("T")
 
 
 def setting(
@@ -73,3 +77,38 @@ def check_settings(config: Any) -> None:
 def as_plain(config: Any) -> dict[str, Any]:
     """Return a settings dataclass as a dictionary that JSON can hold."""
     return asdict(config)
+
+
+def from_plain_settings(kind: type[T], plain: Any) -> T:
+    """Rebuild a flat settings dataclass from what JSON gave back, types checked.
+
+    Raises
+    ------
+    TypeError  If a field is unknown, or its value of another type than declared.
+    BadSetting  If a value is outside of its range.
+    """
+    hints = typing.get_type_hints(kind)
+    for name, value in plain.items():
+        if name not in hints:
+            raise TypeError(f"the setting {name!r} is not known")
+        check_type(hints[name], value, name)
+    return kind(**plain)
+
+
+def check_type(hint: Any, value: Any, name: str) -> None:
+    """Compare a plain value with the type of a field; whole numbers pass as float.
+
+    Raises
+    ------
+    TypeError  Naming the field.
+    """
+    origin = typing.get_origin(hint)
+    allowed = hint.__args__ if origin in (types.UnionType, typing.Union) else (hint,)
+    for one in allowed:
+        if one is float and type(value) in (int, float):
+            return
+        if one in (int, bool, str, types.NoneType) and type(value) is one:
+            return
+        if one not in (int, float, bool, str, types.NoneType):
+            return  # of a kind that is restored and checked elsewhere
+    raise TypeError(f"{name} is {value!r}, of another type than it should be")

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 _MOST_DEFECTIVE = 0.01  # share of the pixels
 _WIDEST_GAIN = 5.0  # times the median gain, and one over it
+_LARGEST_VALUE = 1e15  # ADU, ADU per electron, ADU²
 _SIDE = 5  # pixels; structure finer than this belongs to the camera, not the sample
 _MOST_FRAMES = 200  # read for the fixed pattern
 
@@ -78,14 +79,14 @@ class CameraMaps:
         given = {"offset": offset, "gain": gain}
         if variance is not None:
             given["variance"] = variance
-        maps = {key: np.array(values, np.float64) for key, values in given.items()}
+        maps = {key: _numbers(values, key, name) for key, values in given.items()}
         _check_shapes(maps, name)
         usable = np.logical_and.reduce(
-            [np.isfinite(values) for values in maps.values()]
+            [np.abs(values) < _LARGEST_VALUE for values in maps.values()]
         )
         middle = float(np.median(maps["gain"][usable])) if usable.any() else 0.0
         if middle > 0:
-            usable &= maps["gain"] > middle / _WIDEST_GAIN
+            usable &= maps["gain"] > max(middle / _WIDEST_GAIN, 1 / _LARGEST_VALUE)
             usable &= maps["gain"] < middle * _WIDEST_GAIN
             usable &= maps["variance"] >= 0 if "variance" in maps else True
         n_defective = int(usable.size - usable.sum()) if middle > 0 else usable.size
@@ -284,9 +285,21 @@ def _pattern(mean: NDArray, noise: float) -> float:
     return float(np.sqrt(max(spread**2 - noise, 0.0)))
 
 
+def _numbers(values: ArrayLike, key: str, name: str) -> NDArray[np.float64]:
+    """Return a map as numbers; raises BadData if it holds something else."""
+    found = np.asarray(values)
+    if found.dtype.kind not in "iuf":
+        raise BadData(
+            f"{_of(name)}The map '{key}' is of type {found.dtype}, which holds no "
+            "numbers for the pixels. Give arrays of integers or real numbers."
+        )
+    return found.astype(np.float64)
+
+
 def _check_shapes(maps: dict[str, NDArray], name: str) -> None:
     shapes = {key: values.shape for key, values in maps.items()}
-    if len(set(shapes.values())) == 1 and len(shapes["offset"]) == 2:
+    first = shapes["offset"]
+    if len(set(shapes.values())) == 1 and len(first) == 2 and 0 not in first:
         return
     words = ", ".join(f"{key} {shape}" for key, shape in shapes.items())
     raise BadData(

@@ -10,6 +10,7 @@ import numpy as np
 
 from napari_ppn2v.core.camera_maps import CameraMaps
 from napari_ppn2v.errors import BadFile
+from napari_ppn2v.files.archives import read_archive
 from napari_ppn2v.files.lazy import DAMAGED
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 KINDS = ("offset", "gain", "variance")
 _WORDS = {"offset": ("offset", "dark"), "gain": ("gain",), "variance": ("var",)}
+_LARGEST = 4_000_000_000  # bytes; three maps of the largest sensors, 150 megapixels
 _TIFFS = (".tif", ".tiff")
 
 
@@ -59,12 +61,11 @@ def load_camera_maps(
 
 def _read_npz(path: Path) -> dict[str, NDArray]:
     try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            return {key: archive[key] for key in archive.files}
-    except (*DAMAGED, AttributeError) as error:
+        return read_archive(path, largest=_LARGEST)
+    except DAMAGED as error:
         raise BadFile(
-            f"{path.name} cannot be read as camera maps. Give an .npz with the arrays "
-            "offset, gain and variance, or three TIFFs."
+            f"{path.name} cannot be read as camera maps ({error}). Give an "
+            ".npz with the arrays offset, gain and variance, or three TIFFs."
         ) from error
 
 

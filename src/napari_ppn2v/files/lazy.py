@@ -6,6 +6,7 @@ stack stays that of one piece, also as the operating system counts it.
 
 from __future__ import annotations
 
+import lzma
 import math
 import operator
 import struct
@@ -45,6 +46,7 @@ DAMAGED = (
     tokenize.TokenError,
     zipfile.BadZipFile,
     zlib.error,
+    lzma.LZMAError,
 )
 """What readers of other packages raise on damaged bytes; no error of ours is one."""
 

@@ -14,9 +14,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_ppn2v.errors import BadFile, PPN2VError
+from napari_ppn2v.files.archives import read_archive
 from napari_ppn2v.files.atomic import atomic_path
 from napari_ppn2v.files.bioimage_model import is_bioimage_model
 from napari_ppn2v.files.lazy import DAMAGED
+from napari_ppn2v.settings import from_plain_settings
 
 if TYPE_CHECKING:
     from os import PathLike
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_ppn2v.core.denoiser import Denoiser
+    from napari_ppn2v.core.inference import Blindness
     from napari_ppn2v.core.noise_models.base import NoiseModel
     from napari_ppn2v.core.prior_network import PriorNetwork
 
@@ -31,6 +34,8 @@ MODEL_SUFFIX = ".ppn2v"
 FORMAT = "napari-ppn2v model"
 SCHEMA = 1
 _WEIGHT, _REFINED, _NOISE = "weight/", "refined/", "noise_model/"
+_LARGEST = 8_000_000_000  # bytes; the largest network that can be set has 7 GB
+_MOST_SAMPLES, _LARGEST_BOX = 4096, 64  # as the settings allow
 _LARGEST_HEADER = 16_000_000  # bytes; provenance is kilobytes
 
 
@@ -85,7 +90,6 @@ def load_model(path: str | PathLike[str]) -> Denoiser:
     BadFile  If the file is missing, damaged, foreign, or of a newer version.
     """
     from napari_ppn2v.core.denoiser import TARGET_WORDS, Denoiser
-    from napari_ppn2v.core.inference import Blindness
     from napari_ppn2v.core.std_calibration import StdCalibration
 
     path = Path(path)
@@ -95,13 +99,13 @@ def load_model(path: str | PathLike[str]) -> Denoiser:
         calibration = header.get("std_calibration")  # not in older files
         if target not in ("", *TARGET_WORDS):
             raise ValueError(f"the target {target!r} is unknown")
-        return Denoiser(
+        denoiser = Denoiser(
             model=_model(header["model"], arrays, _WEIGHT),
             refined=None
             if header["refined"] is None
             else _model(header["refined"], arrays, _REFINED),
             noise_model=_noise_model(header, arrays),
-            training_blindness=None if hidden is None else Blindness(**hidden),
+            training_blindness=None if hidden is None else _blindness(hidden),
             estimate=str(header["estimate"]),
             is_blind=bool(header["is_blind"]),
             reason=str(header["reason"]),
@@ -112,6 +116,12 @@ def load_model(path: str | PathLike[str]) -> Denoiser:
             if calibration is None
             else StdCalibration.from_plain(calibration),
         )
+        if denoiser.estimate not in ("refined", "mmse", "prior-mean"):
+            raise ValueError(f"the estimate {denoiser.estimate!r} is unknown")
+        denoiser.require(denoiser.estimate)
+        if denoiser.is_blind:
+            denoiser.require_blind()
+        return denoiser
     except (*DAMAGED, PPN2VError) as error:
         raise BadFile(
             f"{path.name} is a model file of ours, but its content is damaged "
@@ -138,26 +148,20 @@ def is_model_file(path: str | PathLike[str]) -> bool:
     return True
 
 
-def _reason(error: BaseException) -> str:
-    """Say what is wrong with a file, without what numpy tells programmers."""
-    return "foreign content" if "pickle" in str(error) else str(error)
-
-
 def _read(
     path: Path, *, header_only: bool = False
 ) -> tuple[dict[str, Any], dict[str, NDArray]]:
     if not path.is_file():
         raise BadFile(f"There is no model file {path}. Check the path.")
     try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            info = archive.zip.getinfo("header.npy")
-            if info.file_size > _LARGEST_HEADER:
-                raise ValueError("the header is too large")
-            header = json.loads(archive["header"].tobytes())
-            if not isinstance(header, dict) or header.get("format") != FORMAT:
-                raise ValueError("the header is foreign")
-            names = [] if header_only else [n for n in archive.files if n != "header"]
-            arrays = {name: archive[name] for name in names}
+        head = read_archive(path, largest=_LARGEST, names=("header",))
+        if head["header"].nbytes > _LARGEST_HEADER:
+            raise ValueError("the header is too large")
+        header = json.loads(head["header"].tobytes())
+        if not isinstance(header, dict) or header.get("format") != FORMAT:
+            raise ValueError("the header is foreign")
+        arrays = {} if header_only else read_archive(path, largest=_LARGEST)
+        arrays.pop("header", None)
     except DAMAGED as error:
         if is_bioimage_model(path):
             raise BadFile(
@@ -166,7 +170,7 @@ def _read(
             ) from error
         raise BadFile(
             f"{path.name} is not a model file of napari-ppn2v, or it is damaged "
-            f"({_reason(error)}). Choose a file that ends in {MODEL_SUFFIX}, saved "
+            f"({error}). Choose a file that ends in {MODEL_SUFFIX}, saved "
             "after a training."
         ) from error
     schema = header.get("schema")
@@ -205,26 +209,57 @@ def _model(
 
     _, config_type = NETWORKS[description["network_kind"]]
     normal = description["normalisation"]
-    model = PriorNetwork(
-        config_type(**description["network"]),
-        description["prior_kind"],
-        int(description["n_samples"]),
-        Normalisation(float(normal["mean"]), float(normal["std"])),
-        description["network_kind"],
-    )
+    scale = Normalisation(float(normal["mean"]), float(normal["std"]))
+    if not (abs(scale.mean) < np.inf and 0 < scale.std < np.inf):
+        raise ValueError(f"its grey values are scaled by {scale.mean} and {scale.std}")
+    n_samples = int(description["n_samples"])
+    if not 1 <= n_samples <= _MOST_SAMPLES:
+        raise ValueError(f"it has {n_samples} samples of the prior")
+    config = from_plain_settings(config_type, description["network"])
+    kinds = description["prior_kind"], n_samples, scale, description["network_kind"]
     weights = {
-        name.removeprefix(prefix): torch.from_numpy(value)
+        name.removeprefix(prefix): value
         for name, value in arrays.items()
         if name.startswith(prefix)
     }
-    model.load_state_dict(weights)
+    with torch.device("meta"):  # takes no memory, whatever size is claimed
+        _check_weights(PriorNetwork(config, *kinds).state_dict(), weights)
+    model = PriorNetwork(config, *kinds)
+    model.load_state_dict({k: torch.from_numpy(v) for k, v in weights.items()})
     return model.eval()
+
+
+def _check_weights(wanted: dict[str, Any], found: dict[str, NDArray]) -> None:
+    """Compare weights with those of a network of the settings in the header.
+
+    Raises
+    ------
+    ValueError  If some are missing, of another shape, or no finite numbers.
+    """
+    if set(wanted) != set(found):
+        odd = sorted(set(wanted) ^ set(found))[0]
+        raise ValueError(f"its weights and settings differ in {odd!r}")
+    for name, weight in found.items():
+        if weight.shape != tuple(wanted[name].shape):
+            raise ValueError(f"its weight {name!r} has the shape {weight.shape}")
+        if weight.dtype.kind not in "fiu" or not np.isfinite(weight).all():
+            raise ValueError(f"its weight {name!r} is not a finite number everywhere")
+
+
+def _blindness(plain: dict[str, Any]) -> Blindness:
+    from napari_ppn2v.core.inference import Blindness
+
+    box, replacement = plain["box"], plain["replacement"]
+    is_known = replacement in ("mean", "random") and isinstance(box, int)
+    if not is_known or not 2 <= box <= _LARGEST_BOX:
+        raise ValueError(f"pixels are hidden in an unknown way ({plain})")
+    return Blindness(box, replacement)
 
 
 def _noise_model(
     header: dict[str, Any], arrays: dict[str, NDArray]
 ) -> NoiseModel | None:
-    from napari_ppn2v.core.noise_models import NOISE_MODELS
+    from napari_ppn2v.core.noise_models import model_from_state
 
     plain = header["noise_model"]
     if plain is None:
@@ -235,4 +270,4 @@ def _noise_model(
         for name, value in arrays.items()
         if name.startswith(_NOISE)
     }
-    return NOISE_MODELS[plain["kind"]].from_state(state)
+    return model_from_state(str(plain["kind"]), state)

@@ -13,6 +13,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_ppn2v.errors import BadFile, BadSetting
+from napari_ppn2v.files.archives import (
+    MAGIC_NPY,
+    MAGIC_ZIP,
+    read_archive,
+    read_array,
+)
 from napari_ppn2v.files.atomic import atomic_path
 from napari_ppn2v.files.lazy import DAMAGED
 
@@ -40,6 +46,7 @@ DIALECTS = ("own", "ppn2v-gmm", "pn2v-histogram")
 
 _HEADER = "header"
 _GMM_KEYS = {"trained_weight", "min_signal", "max_signal", "min_sigma"}
+_LARGEST = 500_000_000  # bytes; a histogram of 4096 bins has 400 MB
 _PPN2V_LIKELIHOOD_FLOOR = 1e-10  # what the published program adds to every likelihood
 
 
@@ -135,6 +142,8 @@ def read_provenance(path: str | PathLike[str]) -> Provenance:
     if isinstance(content, np.ndarray) or _HEADER not in content:
         return Provenance(name=Path(path).stem)
     known = _header(content, Path(path)).get("provenance", {})
+    if not isinstance(known, dict):
+        raise _damaged(Path(path), "what it says about its origin is no list of names")
     fields = {k: str(v) for k, v in known.items() if k in asdict(Provenance())}
     return Provenance(**fields)
 
@@ -241,7 +250,7 @@ def _mixture_to_ppn2v(model: GaussianMixtureModel) -> dict[str, np.ndarray]:
 def _mixture_from_ppn2v(
     content: dict[str, np.ndarray], path: Path
 ) -> GaussianMixtureModel:
-    from napari_ppn2v.core.noise_models import GaussianMixtureModel
+    from napari_ppn2v.core.noise_models import GaussianMixtureModel, check_usable
 
     try:
         if not all(np.isfinite(content[key]).all() for key in _GMM_KEYS):
@@ -250,7 +259,7 @@ def _mixture_from_ppn2v(
             float(content[key].reshape(-1)[0])
             for key in ("min_signal", "max_signal", "min_sigma")
         )
-        return GaussianMixtureModel(
+        model = GaussianMixtureModel(
             content["trained_weight"],
             min_signal=low,
             max_signal=high,
@@ -258,6 +267,8 @@ def _mixture_from_ppn2v(
             likelihood_floor=_PPN2V_LIKELIHOOD_FLOOR,
             is_clamped=False,
         )
+        check_usable(model)
+        return model
     except (*DAMAGED, BadSetting) as error:
         raise _damaged(path, str(error)) from error
 
@@ -281,7 +292,7 @@ def _histogram_to_pn2v(model: HistogramModel) -> np.ndarray:
 def _histogram_from_pn2v(
     content: np.ndarray, path: Path, lower_edge: bool
 ) -> HistogramModel:
-    from napari_ppn2v.core.noise_models import HistogramModel
+    from napari_ppn2v.core.noise_models import HistogramModel, check_usable
 
     shape = content.shape
     is_fitting = content.ndim == 3 and shape[0] == 3 and shape[1] == shape[2] > 2
@@ -292,12 +303,17 @@ def _histogram_from_pn2v(
     is_ascending = bool((np.diff(edges) > 0).all())
     if not (np.isfinite(content).all() and is_ascending and (mass >= 0).all()):
         raise _damaged(path, "its bins are not ascending or not finite")
-    return HistogramModel(
-        mass if lower_edge else _filled_rows(mass),
-        edges,
-        edges,
-        interpolation="lower-edge" if lower_edge else "centre",
-    )
+    try:
+        model = HistogramModel(
+            mass if lower_edge else _filled_rows(mass),
+            edges,
+            edges,
+            interpolation="lower-edge" if lower_edge else "centre",
+        )
+        check_usable(model)
+    except BadSetting as error:
+        raise _damaged(path, str(error)) from error
+    return model
 
 
 def _filled_rows(mass: np.ndarray) -> np.ndarray:
@@ -325,13 +341,11 @@ def _read(path: Path) -> dict[str, np.ndarray] | np.ndarray:
     try:
         with path.open("rb") as file:
             magic = file.read(6)
-            file.seek(0)
-            if magic[:2] != b"PK" and magic != b"\x93NUMPY":
-                raise _foreign(path, "it is neither .npz nor .npy")
-            content = np.load(file, allow_pickle=False)
-            if isinstance(content, np.ndarray):
-                return content
-            return {key: content[key] for key in content.files}
+        if magic == MAGIC_NPY:
+            return read_array(path, largest=_LARGEST)
+        if not magic.startswith(MAGIC_ZIP):
+            raise _foreign(path, "it is neither .npz nor .npy")
+        return read_archive(path, largest=_LARGEST)
     except DAMAGED as error:
         raise _damaged(path, str(error)) from error
 

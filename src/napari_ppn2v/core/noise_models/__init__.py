@@ -19,7 +19,7 @@ from napari_ppn2v.core.noise_models.fitting import (
 )
 from napari_ppn2v.core.noise_models.gmm import GaussianMixtureModel
 from napari_ppn2v.core.noise_models.histogram import HistogramModel
-from napari_ppn2v.core.noise_models.shared import held_out_nll
+from napari_ppn2v.core.noise_models.shared import check_usable, held_out_nll
 from napari_ppn2v.core.noise_models.tabulated import TabulatedLikelihood
 from napari_ppn2v.errors import BadFile
 
@@ -33,6 +33,7 @@ __all__ = [
     "PoissonGammaModel",
     "PoissonGaussianModel",
     "TabulatedLikelihood",
+    "check_usable",
     "fit_noise_model",
     "held_out_nll",
     "model_from_state",
@@ -53,10 +54,15 @@ def model_from_state(kind: str, state: dict[str, Any]) -> NoiseModel:
     Raises
     ------
     BadFile  If the kind is not known or the state is incomplete.
+    BadSetting  If what it describes is no noise model, see `check_usable`.
     """
     if kind not in NOISE_MODELS:
         raise BadFile(
             f"The noise model is of the kind {kind!r}, which this version does not "
             f"know. Known are {', '.join(NOISE_MODELS)}; a newer version may read it."
         )
-    return NOISE_MODELS[kind].from_state(state)
+    model = NOISE_MODELS[kind].from_state(state)
+    # a camera is checked by its few numbers; its table would take seconds to make
+    if not isinstance(model, (PoissonGaussianModel, PoissonGammaModel)):
+        check_usable(model)
+    return model

@@ -10,7 +10,9 @@ import numpy as np
 
 from napari_ppn2v.core.noise_models.shared import (
     Limits,
+    check_numbers,
     check_pairs,
+    check_range,
     clip_to,
     pack_limits,
     required,
@@ -95,6 +97,9 @@ class _CountingCamera:
                 f"A camera needs a positive gain and read noise, but has the gain "
                 f"{gain:g} and the read noise {read_noise:g}."
             )
+        check_numbers("camera", gain=gain, offset=offset, read_noise=read_noise)
+        check_numbers("camera", step_of_the_grey_values=cell)
+        check_range("camera", signal_range)
         self.gain, self.offset = float(gain), float(offset)
         self.read_noise = float(read_noise)
         self.signal_range = (float(signal_range[0]), float(signal_range[1]))

@@ -10,6 +10,8 @@ import torch
 
 from napari_ppn2v.core.noise_models.shared import (
     Limits,
+    check_numbers,
+    check_range,
     clip_to,
     log_normal_tail,
     pack_limits,
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 _HIGHEST_LOG_VARIANCE = 40.0
+_MOST_ROWS, _MOST_COLUMNS = 300, 32  # of coefficients; more would take for ever
 _LOG_SQRT_2PI = 0.5 * math.log(2 * math.pi)
 
 
@@ -81,6 +84,15 @@ class GaussianMixtureModel:
                 f"{tuple(self.coefficients.shape)} and the range "
                 f"{min_signal:g} to {max_signal:g}."
             )
+        if rows > _MOST_ROWS or self.n_coefficients > _MOST_COLUMNS:
+            raise BadSetting(
+                f"A mixture of {self.n_components} Gaussians with {self.n_coefficients}"
+                f" coefficients each is not used; at most {_MOST_ROWS // 3} and "
+                f"{_MOST_COLUMNS} are."
+            )
+        what = "mixture of Gaussians"
+        check_numbers(what, variance_floor=variance_floor, cell=cell)
+        check_range(what, (min_signal, max_signal))
         self.signal_range = (float(min_signal), float(max_signal))
         self.variance_floor = float(variance_floor)
         self.likelihood_floor = float(likelihood_floor)

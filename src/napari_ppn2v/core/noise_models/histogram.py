@@ -10,7 +10,9 @@ import torch
 
 from napari_ppn2v.core.noise_models.shared import (
     Limits,
+    check_numbers,
     check_pairs,
+    check_range,
     clip_to,
     held_out_nll,
     pack_limits,
@@ -98,7 +100,28 @@ class HistogramModel:
         )
         edges = self.signal_edges
         self.signal_range = (float(edges[0]), float(edges[-1]))
+        self._check()
         self._prepare()
+
+    def _check(self) -> None:
+        """Refuse what is no histogram; raises BadSetting."""
+        check_numbers("histogram", step_of_the_grey_values=self.cell)
+        rows, columns = self.mass.shape
+        parts = (self.mass, self.atoms, self.signal_edges, self.observation_edges)
+        is_counted = all(bool(part.isfinite().all()) for part in parts) and all(
+            bool((part >= 0).all()) for part in parts[:2]
+        )
+        edges = self.signal_edges.float(), self.observation_edges.float()
+        is_ascending = all(bool((part.diff() > 0).all()) for part in edges)
+        is_whole = min(rows, columns) > 1 and self.atoms.shape == (2, rows)
+        if not (is_whole and is_counted and is_ascending):
+            raise BadSetting(
+                f"A histogram of {rows} x {columns} bins needs at least 2 x 2, shares "
+                "of at least 0 that are finite, and edges that ascend. Make the noise "
+                "model again."
+            )
+        for part in parts[2:]:
+            check_range("histogram", (float(part[0]), float(part[-1])))
 
     def _prepare(self) -> None:
         """Derive what the lookups need, in float32."""

@@ -8,18 +8,20 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from napari_ppn2v.errors import BadFile, FitFailed
+from napari_ppn2v.errors import BadFile, BadSetting, FitFailed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from torch import Tensor
 
+    from napari_ppn2v.core.noise_models.base import NoiseModel
     from napari_ppn2v.core.pairs import PairCells, PairHistogram
 
 Limits = tuple[float | None, float | None]
 
 _FEWEST_CELLS = 30
+_HIGHEST_SIGNAL = 1e15  # ADU; squares of more overflow in float32
 _FEWEST_PAIRS = 200.0
 
 
@@ -114,3 +116,69 @@ def required(state: dict[str, Any], key: str) -> Any:
             "written by another program; make the noise model again."
         )
     return state[key]
+
+
+def check_numbers(what: str, **values: float) -> None:
+    """Refuse numbers of a model that are not finite or beyond all grey values.
+
+    Raises
+    ------
+    BadSetting  Naming the first of them.
+    """
+    for name, value in values.items():
+        if not abs(value) <= _HIGHEST_SIGNAL:
+            raise BadSetting(
+                f"The {name.replace('_', ' ')} of a {what} is {value:g}, which is no "
+                "grey value of any camera. Make the noise model again."
+            )
+
+
+def check_range(what: str, signal_range: tuple[float, float]) -> None:
+    """Refuse a range of signals that is empty, turned round or not finite.
+
+    Raises
+    ------
+    BadSetting
+    """
+    low, high = signal_range
+    check_numbers(what, lowest_signal=low, highest_signal=high)
+    if not np.float32(low) < np.float32(high):
+        raise BadSetting(
+            f"A {what} covers the signals from {low:g} to {high:g}, which is no range. "
+            "Make the noise model again."
+        )
+
+
+def check_usable(model: NoiseModel) -> None:
+    """Refuse a noise model from outside that does not keep what `NoiseModel` promises.
+
+    Likelihoods and moments are computed for signals within and around its range.
+
+    Raises
+    ------
+    BadSetting  If a likelihood, mean or variance is not finite.
+    """
+    what = f"noise model of the kind {model.kind!r}"
+    check_range(what, model.signal_range)
+    low, high = model.signal_range
+    low_limit, high_limit = model.limits
+    ends = [v for v in model.limits if v is not None]
+    check_numbers(what, **{f"limit_{at}": v for at, v in enumerate(ends)})
+    if low_limit is not None and high_limit is not None and low_limit >= high_limit:
+        raise BadSetting(
+            f"A {what} has the limits {low_limit:g} and {high_limit:g}, which is no "
+            "range of grey values. Make the noise model again."
+        )
+    span = high - low
+    signal = torch.linspace(low - span, high + span, 33)
+    extremes = torch.tensor([low - 9 * span, high + 9 * span, *ends])
+    seen = torch.cat([signal, extremes])
+    with torch.no_grad():
+        found = model.log_likelihood(seen[:, None], signal[None])
+        mean, variance = model.moments(signal)
+    is_finite = all(bool(v.isfinite().all()) for v in (found, mean, variance))
+    if not is_finite or not bool((variance >= 0).all()):
+        raise BadSetting(
+            f"A {what} gives likelihoods or variances that are not finite for signals "
+            f"from {low:g} to {high:g}. Make the noise model again."
+        )

@@ -19,6 +19,8 @@ import torch
 
 from napari_ppn2v.core.noise_models.shared import (
     Limits,
+    check_numbers,
+    check_range,
     clip_to,
     pack_limits,
     required,
@@ -26,6 +28,7 @@ from napari_ppn2v.core.noise_models.shared import (
     with_atoms,
 )
 from napari_ppn2v.core.pair_histogram import PhotonTransfer
+from napari_ppn2v.errors import BadSetting
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -33,6 +36,9 @@ if TYPE_CHECKING:
     from napari_ppn2v.core.noise_models.base import NoiseModel
 
 LogDensity = Callable[[np.ndarray, np.ndarray], np.ndarray]
+
+_MOST_NODES = 2_000_000  # of signals; the table has some hundred values for each
+_MOST_CELLS = 100_000_000  # 400 MB
 
 _TAIL_NODES, _TAIL_WEIGHTS = np.polynomial.legendre.leggauss(64)
 
@@ -66,6 +72,21 @@ class Grid:
     step: float = 0.0625
     reach: tuple[float, float] = (-9.0, 14.0)
 
+    def __post_init__(self) -> None:
+        """Refuse numbers from which no table can be made; raises BadSetting."""
+        what = "table of likelihoods"
+        numbers = ("slope", "floor", "dark_signal", "low_light", "signal_step", "step")
+        check_numbers(what, **{name: getattr(self, name) for name in numbers})
+        check_range(what, self.signal_range)
+        check_range(what, self.reach)
+        smallest = min(self.floor, self.signal_step, self.step)
+        if smallest <= 0 or self.slope < 0 or self.low_light < 0:
+            raise BadSetting(
+                f"A {what} needs steps and a variance above 0, but has the variance "
+                f"{self.floor:g} and the steps {self.signal_step:g} and {self.step:g}. "
+                "Make the noise model again."
+            )
+
     @property
     def transfer(self) -> PhotonTransfer:
         """The photon-transfer line of the map."""
@@ -81,7 +102,16 @@ class Grid:
         if self.low_light > 0:
             mapped = mapped + np.log1p((fine - low) / self.low_light)
         mapped = mapped - mapped[0]
-        count = max(4, math.ceil(mapped[-1] / self.signal_step) + 1)
+        steps = mapped[-1] / self.signal_step
+        offsets = (self.reach[1] - self.reach[0]) / self.step
+        if not (steps < _MOST_NODES and steps * offsets < _MOST_CELLS):
+            raise BadSetting(
+                f"Signals from {low:g} to {high:g} with a noise of {self.floor**0.5:g} "
+                f"grey values need a table of {steps * offsets:.3g} likelihoods, of at "
+                f"most {_MOST_CELLS:.0e}. Gain, read noise and range of these data do "
+                "not belong together; choose a histogram or a mixture of Gaussians."
+            )
+        count = max(4, math.ceil(steps) + 1)
         nodes = np.interp(np.arange(count) * self.signal_step, mapped, fine)
         beyond = np.arange(count) * self.signal_step > mapped[-1]
         nodes[beyond] = high
@@ -117,6 +147,13 @@ class TabulatedLikelihood:
         self.tails = torch.as_tensor(tails, dtype=torch.float32)  # (2, signals)
         self.signal_range = signal_range or grid.signal_range
         self.limits = limits
+        rows = self.table.shape[0] if self.table.ndim else 0
+        wanted = (len(grid.signal_nodes()), len(grid.offsets()))
+        if tuple(self.table.shape) != wanted or self.tails.shape != (2, rows):
+            raise BadSetting(
+                f"A table of likelihoods has {tuple(self.table.shape)} values, but its "
+                f"grid {wanted}. Make the noise model again."
+            )
 
     @classmethod
     def from_density(
