@@ -32,18 +32,40 @@ def info(
 
         napari-ppn2v info results/model.ppn2v
     """
+    show(describe(file, axes))
+
+
+def describe(file: Path, axes: str | None = None) -> str:
+    """Say what a file is, in lines.
+
+    Raises
+    ------
+    BadFile  If it is none of ours, damaged, or lacks what it should tell.
+    """
+    from napari_ppn2v.files.lazy import DAMAGED
+
+    try:
+        return _described(file, axes)
+    except DAMAGED as error:
+        raise BadFile(
+            f"{file.name} is of a kind that is known here, but what it says about "
+            f"itself is damaged or incomplete ({type(error).__name__}: {error}). Use "
+            "another copy, or make it again."
+        ) from error
+
+
+def _described(file: Path, axes: str | None) -> str:
     from napari_ppn2v.pipeline.run_folder import RECORD
 
     if (file / RECORD).is_file() or file.name == RECORD:
-        show(_run(file if file.name == RECORD else file / RECORD))
-    elif file.suffix.lower() == ".ppn2v":
-        show(_model(file))
-    elif file.suffix.lower() in (".npz", ".npy") and _is_noise_model(file):
-        show(_noise_model(file))
-    elif file.suffix.lower() == ".zip" and is_bioimage_model(file):
-        show(package_info(file))
-    else:
-        show(_image(file, axes))
+        return _run(file if file.name == RECORD else file / RECORD)
+    if file.suffix.lower() == ".ppn2v":
+        return _model(file)
+    if file.suffix.lower() in (".npz", ".npy") and _is_noise_model(file):
+        return _noise_model(file)
+    if file.suffix.lower() == ".zip" and is_bioimage_model(file):
+        return package_info(file)
+    return _image(file, axes)
 
 
 def _image(path: Path, axes: str | None) -> str:

@@ -11,7 +11,6 @@ import logging
 import shutil
 import uuid
 import zipfile
-import zlib
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -23,6 +22,7 @@ from napari_ppn2v.files.atomic import (
     readable_bytes,
     write_json_atomically,
 )
+from napari_ppn2v.files.lazy import DAMAGED
 from napari_ppn2v.stop import StopToken
 
 if TYPE_CHECKING:
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 RECORD = "archive.json"
+# all but OSError, which tells of the drive
+_DAMAGED_ARCHIVE = tuple(kind for kind in DAMAGED if kind is not OSError)
 _CHUNK = 2**18
 _TIMEOUT_SECONDS = 20
 
@@ -91,9 +93,8 @@ def fetch(archive: Archive, folder: Path, amount: Amount | None = None) -> list[
         incomplete or is not the expected one, or a stop was asked for.
     CannotWrite  If the drive has no room or the folder cannot be written to.
     """
-    wanted = [folder / name for name in archive.members]
-    sizes = _record(folder).get("members", {})
-    if all(p.is_file() and p.stat().st_size == sizes.get(p.name) for p in wanted):
+    wanted = _kept(archive, folder)
+    if wanted is not None:
         return wanted
     _make(folder)
     # a name of its own: a download that was given up may still be ending
@@ -103,7 +104,18 @@ def fetch(archive: Archive, folder: Path, amount: Amount | None = None) -> list[
         _unpack(archive, local, folder)
     finally:
         local.unlink(missing_ok=True)
-    return wanted
+    return [folder / name for name in archive.members]
+
+
+def _kept(archive: Archive, folder: Path) -> list[Path] | None:
+    """Return the wanted files if an earlier download left all of them whole."""
+    wanted = [folder / name for name in archive.members]
+    sizes = _record(folder).get("members")
+    if not isinstance(sizes, dict):
+        return None
+    if all(p.is_file() and p.stat().st_size == sizes.get(p.name) for p in wanted):
+        return wanted
+    return None
 
 
 def _make(folder: Path) -> None:
@@ -120,7 +132,7 @@ def _record(folder: Path) -> dict[str, Any]:
     """Return what is kept about an earlier download; empty where there was none."""
     try:
         found = json.loads((folder / RECORD).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except DAMAGED:
         return {}
     return found if isinstance(found, dict) else {}
 
@@ -129,6 +141,7 @@ def _download(archive: Archive, local: Path, amount: Amount) -> None:
     import pooch
 
     recorded = _record(local.parent).get("checksum")
+    recorded = recorded if isinstance(recorded, str) and ":" in recorded else None
     checksum = archive.checksum or recorded
     check_room(local.parent, archive.n_bytes or 0)
     download = pooch.HTTPDownloader(
@@ -165,7 +178,7 @@ def _unpack(archive: Archive, local: Path, folder: Path) -> None:
                 )
             for name in archive.members:
                 _extract(opened, found[name], folder / name)
-    except (zipfile.BadZipFile, zlib.error, EOFError) as error:
+    except _DAMAGED_ARCHIVE as error:
         raise CannotDownload(
             f"What {archive.url} sent is no zip archive, or a damaged one ({error}). "
             "Nothing of it was kept. Try again later."

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import re
 import weakref
 from contextlib import contextmanager
+from html import unescape
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
 
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     import tifffile
 
 _SPATIAL = {"X": "PhysicalSizeX", "Y": "PhysicalSizeY", "Z": "PhysicalSizeZ"}
+_NAMED_FILE = re.compile(r"FileName\s*=\s*[\"']([^\"']*)[\"']")
 _DAMAGE = ("invalid page offset", "invalid value offset", "invalid offset", "corrupted")
 _RESOLUTION_PER_CENTIMETRE = 3
 
@@ -53,6 +56,7 @@ def open_tiff(path: Path, series: int = 0) -> ImageSource:
         except DAMAGED as error:
             raise unreadable(path, error) from error
         try:
+            _check_named_files(tif, path)
             chosen = _chosen_series(tif, path, series)
             _check_complete(tif, chosen, path, damage)
             data = _pixels(tif, chosen, path)
@@ -64,13 +68,31 @@ def open_tiff(path: Path, series: int = 0) -> ImageSource:
             raise
     if isinstance(data, RawArray):
         tif.close()
-    pixel_size, metadata = _described(tif, series)
+    try:
+        pixel_size, metadata = _described(tif, series)
+    except DAMAGED:  # what is said besides is no reason to refuse good pixels
+        pixel_size, metadata = {}, {"format": "TIFF"}
     return ImageSource(
         data=data,
         axes=_our_axes(chosen.axes),
         pixel_size=pixel_size,
         metadata=metadata,
     )
+
+
+def _check_named_files(tif: tifffile.TiffFile, path: Path) -> None:
+    """Refuse an OME image whose further files lie outside of its folder.
+
+    A file could otherwise have any other file, pipe or network drive opened.
+    """
+    named = _NAMED_FILE.findall(tif.ome_metadata or "") if tif.is_ome else []
+    for name in named:
+        if re.search(r"[/\\:\0]|^\.\.$", unescape(name)):
+            raise BadFile(
+                f"The OME-TIFF {path.name} names pixels in the file '{name[:80]}', "
+                "outside of its own folder. Put the files of one image into one "
+                "folder, or export it as a single file."
+            )
 
 
 def _chosen_series(tif: tifffile.TiffFile, path: Path, series: int) -> Any:

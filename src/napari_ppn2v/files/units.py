@@ -50,7 +50,7 @@ _KNOWN = _spellings()
 
 def canonical_unit(text: str | None) -> str:
     """Return one spelling for each known unit, others as they are, None as ""."""
-    text = (text or "").strip()
+    text = str(text or "").strip()
     return _KNOWN.get(text.lower(), text)
 
 

@@ -40,6 +40,16 @@ def open_zarr(path: Path, series: int = 0) -> ImageSource:
     ------
     BadFile  If there is no such image, or reading it would run code (pickled pixels).
     """
+    try:
+        return _image_of(path, series)
+    except DAMAGED as error:  # any part of a description may be of any kind
+        raise BadFile(
+            f"What the Zarr image {path} says about itself is damaged or incomplete "
+            f"({type(error).__name__}: {error}). Export it once more."
+        ) from error
+
+
+def _image_of(path: Path, series: int) -> ImageSource:
     node = _opened(path)
     if hasattr(node, "shape"):
         return _plain_array(path, node)
@@ -90,6 +100,8 @@ def _no_series(path: Path, series: int) -> BadFile:
 
 
 def _checked(path: Path, array: Any) -> DecodedArray:
+    if not hasattr(array, "shape"):
+        raise BadFile(f"There is a group and no array in {path}. Export it once more.")
     if array.dtype.kind not in "biufc":
         raise _holds_objects(path)
     try:

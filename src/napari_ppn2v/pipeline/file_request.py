@@ -144,7 +144,7 @@ def stored_request(out: Path) -> DenoiseRequest:
             f"There is nothing to resume: {files.folder} holds no record of a run. "
             "Check the output, or start without --resume."
         )
-    stored = from_plain(DenoiseRequest, read_record(files.record)["request"])
+    stored = from_plain(DenoiseRequest, read_record(files.record).get("request"))
     return replace(stored, out=out, is_resumed=True, is_overwriting=False)
 
 

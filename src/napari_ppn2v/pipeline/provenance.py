@@ -7,11 +7,13 @@ import importlib.metadata
 import platform
 import types
 import typing
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from napari_ppn2v import __version__
 from napari_ppn2v.errors import BadFile
+from napari_ppn2v.settings import check_type
 
 if TYPE_CHECKING:
     import torch
@@ -48,7 +50,7 @@ def from_plain(kind: type[T], plain: Any) -> T:
     """
     try:
         return _restored(kind, plain)
-    except (TypeError, KeyError, AttributeError) as error:
+    except (TypeError, KeyError, AttributeError, ValueError) as error:
         raise BadFile(
             f"The stored settings do not fit this version of napari-ppn2v ({error}). "
             "Use the version that wrote them, or begin a new run with --overwrite."
@@ -58,11 +60,27 @@ def from_plain(kind: type[T], plain: Any) -> T:
 def _restored(hint: Any, value: Any) -> Any:
     if dataclasses.is_dataclass(hint) and isinstance(hint, type):
         hints = typing.get_type_hints(hint)
+        for name, found in value.items():
+            check_type(hints[name], found, name)
         return hint(**{name: _restored(hints[name], v) for name, v in value.items()})
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin in (types.UnionType, typing.Union):
         known = [part for part in arguments if part is not types.NoneType]
         return value if value is None else _restored(known[0], value)
-    if origin is tuple:
+    if origin in (tuple, Sequence):
+        if not isinstance(value, list | tuple):
+            raise TypeError(f"{value!r} is no list")
+        if (
+            origin is tuple
+            and arguments[-1] is not ...
+            and len(value) != len(arguments)
+        ):
+            raise TypeError(f"{value!r} has not {len(arguments)} values")
+        for item in value:
+            check_type(arguments[0], item, "an entry of a list")
         return tuple(_restored(arguments[0], item) for item in value)
-    return Path(value) if hint is Path else value
+    if hint is not Path:
+        return value
+    if not isinstance(value, str | Path) or "\0" in str(value):
+        raise TypeError(f"{value!r} is not the name of a file")
+    return Path(value)

@@ -14,6 +14,7 @@ from napari_ppn2v.files.atomic import (
     readable_bytes,
     write_json_atomically,
 )
+from napari_ppn2v.files.lazy import DAMAGED
 from napari_ppn2v.files.leftovers import remove_leftovers
 from napari_ppn2v.files.model_file import MODEL_SUFFIX
 
@@ -192,7 +193,7 @@ def read_record(path: Path) -> dict[str, Any]:
         if content["format"] != FORMAT:
             raise ValueError("it is of another program")
         schema = int(content["schema"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except DAMAGED as error:
         raise BadFile(
             f"{path} is not the record of a run of napari-ppn2v, or it is damaged "
             f"({error}). Choose another output folder."
