@@ -367,7 +367,7 @@ def name_in_table(name: str, kind: Any, info: Any) -> str:
 def value_word(kind: Any, info: Any) -> str:
     """Word for the value of an option, none for a switch."""
     if info.metavar:
-        return f" {info.metavar}"
+        return f" {info.metavar.replace('|', '/')}"  # no | in tables
     words = {"bool": "", "int": " N", "float": " NUMBER", "Path": " FILE"}
     return next((word for key, word in words.items() if key in str(kind)), " TEXT")
 
