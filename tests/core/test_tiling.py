@@ -32,6 +32,29 @@ def test_tiles_keep_each_pixel_exactly_once(shape, tile, halo, stride):
     np.testing.assert_array_equal(count, 1)
 
 
+@given(st.data(), st.integers(1, 64), st.integers(0, 30), st.sampled_from([1, 2, 4]))
+def test_a_part_has_the_tiles_of_the_whole(data, tile, halo, stride):
+    """Parts from one multiple of the tiles to another are whole tiles."""
+    step = max(stride, tile // stride * stride)
+    shape = tuple(data.draw(st.integers(1, 200)) for _ in "YX")
+    part = tuple(
+        slice(
+            step * (n := data.draw(st.integers(0, (size - 1) // step))),
+            min(size, step * (n + data.draw(st.integers(1, 3)))),
+        )
+        for size in shape
+    )
+    inside = [
+        both
+        for both in tiles(shape, tile, halo, stride)
+        if all(
+            p.start <= span.keep_start < p.stop
+            for p, span in zip(part, both, strict=True)
+        )
+    ]
+    assert list(tiles(shape, tile, halo, stride, part)) == inside
+
+
 @pytest.fixture
 def model(monkeypatch):
     # bfloat16 rounds alike only where the same instructions see the same shapes

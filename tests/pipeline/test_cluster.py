@@ -31,6 +31,7 @@ from napari_ppn2v.pipeline.cluster_job import ClusterSpread, block_side, parts_o
 from napari_ppn2v.pipeline.inputs import open_noisy
 from napari_ppn2v.pipeline.result_files import ResultTarget, denoise_to_file
 from napari_ppn2v.stop import StopToken
+from tests.documents import DOCS, blocks
 
 pytest.importorskip("distributed")
 
@@ -416,3 +417,17 @@ def test_from_the_command_line_on_a_cluster_that_loses_a_worker(tmp_path, comman
         assert not any(tmp_path.glob(".ppn2v-tmp-*"))
     assert "lost 1 worker" in messages
     np.testing.assert_array_equal(open_image(here).data, open_image(there).data)
+
+
+@pytest.mark.slow
+def test_the_python_of_the_page_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    save_model("cells.ppn2v", untrained())
+    tifffile.imwrite("noisy.tif", noisy(2, 64, 64), metadata={"axes": "TYX"})
+    page = DOCS / "how-to" / "large-data-and-clusters.md"
+    for block in blocks(page, "py"):
+        exec(
+            compile(block, "page", "exec", dont_inherit=True), {"__name__": "__main__"}
+        )
+    assert open_image("denoised.zarr").shape == (2, 64, 64)
+    assert names(tmp_path) == ["cells.ppn2v", "denoised.zarr", "noisy.tif"]
