@@ -11,6 +11,7 @@ import numpy as np
 from napari_ppn2v.core.camera_maps import CameraMaps
 from napari_ppn2v.errors import BadFile
 from napari_ppn2v.files.archives import read_archive
+from napari_ppn2v.files.images import open_image
 from napari_ppn2v.files.lazy import DAMAGED
 
 if TYPE_CHECKING:
@@ -70,15 +71,14 @@ def _read_npz(path: Path) -> dict[str, NDArray]:
 
 
 def _read_tiff(path: Path) -> NDArray:
-    import tifffile
-
-    try:
-        return np.squeeze(tifffile.imread(path))
-    except (*DAMAGED, tifffile.TiffFileError) as error:
+    """Read the pixels of a TIFF; raises BadFile."""
+    data = open_image(path).data
+    if data.nbytes > _LARGEST:
         raise BadFile(
-            f"{path.name} cannot be read as a TIFF ({error}). Give camera maps as "
-            "TIFFs or as one .npz."
-        ) from error
+            f"{path.name} holds {data.nbytes / 1e9:.1f} GB, which is no map of one "
+            "value for each pixel of a camera. Give TIFFs of one frame, or one .npz."
+        )
+    return np.squeeze(data[...])
 
 
 def _chosen(arrays: dict[str, NDArray], name: str) -> dict[str, NDArray]:

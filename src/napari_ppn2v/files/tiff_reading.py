@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import re
 import weakref
 from contextlib import contextmanager
@@ -13,6 +14,7 @@ from xml.etree import ElementTree
 import numpy as np
 
 from napari_ppn2v.errors import BadFile
+from napari_ppn2v.files.expansion import check_piece
 from napari_ppn2v.files.lazy import (
     DAMAGED,
     DecodedArray,
@@ -138,6 +140,7 @@ def _pixels(tif: tifffile.TiffFile, series: Any, path: Path) -> LazyArray:
         return RawArray(path, shape=series.shape, dtype=dtype, offset=series.dataoffset)
     import zarr
 
+    _bound_expansion(series, path)
     try:
         store = series.aszarr(level=0)
         data = DecodedArray(path, zarr.open(store, mode="r"))
@@ -146,6 +149,20 @@ def _pixels(tif: tifffile.TiffFile, series: Any, path: Path) -> LazyArray:
     data.probe()
     weakref.finalize(data, tif.close)
     return data
+
+
+def _bound_expansion(series: Any, path: Path) -> None:
+    """Have every strip or tile measured before it is unpacked."""
+    page = series.keyframe
+    wanted = math.prod(page.chunks) * np.dtype(page.dtype).itemsize
+    check_piece(path, b"", wanted)
+    decode = page.decode
+
+    def bounded(data: bytes | None, *arguments: Any, **options: Any) -> Any:
+        check_piece(path, data or b"", wanted)
+        return decode(data, *arguments, **options)
+
+    page.decode = bounded
 
 
 def _our_axes(axes: str) -> str | None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import TYPE_CHECKING, Any
 
 from napari_ppn2v.errors import BadFile
+from napari_ppn2v.files.expansion import check_piece
 from napari_ppn2v.files.lazy import DAMAGED, DecodedArray, unreadable
 from napari_ppn2v.files.source import ImageSource, description_metadata
 from napari_ppn2v.files.units import Spacing, canonical_unit
@@ -16,6 +18,8 @@ if TYPE_CHECKING:
 
 MARKERS = ("zarr.json", ".zarray", ".zgroup")
 """Files of which one lies in every Zarr array or group."""
+
+_DESCRIPTIONS = (*MARKERS, ".zattrs", ".zmetadata")
 
 PROVENANCE_KEY = "napari_ppn2v"
 """Attribute under which results keep the JSON of how they were made."""
@@ -80,12 +84,32 @@ def _opened(path: Path) -> Any:
     try:
         if _needs_pickle(path):
             raise _holds_objects(path)
-        return zarr.open(str(path), mode="r")
+        node = zarr.open(str(path), mode="r")
+        return _bounded(path, node) if hasattr(node, "shape") else node
     except DAMAGED as error:
         raise BadFile(
             f"The folder {path} cannot be opened as Zarr: {error}. Check that it was "
             "copied completely, hidden files included."
         ) from error
+
+
+def _bounded(path: Path, array: Any) -> Any:
+    """Open an array again so that its chunks are measured before they are unpacked."""
+    import zarr
+    from zarr.storage import LocalStore, WrapperStore
+
+    pieces = getattr(array, "shards", None) or array.chunks
+    wanted = math.prod(pieces) * array.dtype.itemsize
+    check_piece(path, b"", wanted)
+
+    class Measured(WrapperStore):
+        async def get(self, key: str, prototype: Any, byte_range: Any = None) -> Any:
+            found = await super().get(key, prototype, byte_range)
+            if found is not None and not key.endswith(_DESCRIPTIONS):
+                check_piece(path, found.to_bytes(), wanted)
+            return found
+
+    return zarr.open_array(Measured(LocalStore(path, read_only=True)), mode="r")
 
 
 def _holds_objects(path: Path) -> BadFile:
