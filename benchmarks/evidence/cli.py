@@ -28,6 +28,7 @@ EXPERIMENTS = {
     "noise-levels": "PSNR against the noise that is added to photographs",
     "failures": "bright single pixels and structured noise: where it must fail",
     "details": "invented structure, small bright things, resolution",
+    "data-limits": "few or many frames, little or much light, bit depths (simulated)",
     "runtime": "denoising time of networks against BM3D and non-local means",
     "panels": "pictures side by side, from the estimates that table1 keeps",
 }

@@ -31,6 +31,7 @@ RUNS = {
     "failure": "evidence.failure_runs:run",
     "details": "evidence.details_runs:run",
     "camera of details": "evidence.details_runs:fit_camera",
+    "limits": "evidence.limit_runs:run",
     "recording": "evidence.recordings:run",
     "noise-model prior": "evidence.noise_models.runs:make_prior",
     "noise models": "evidence.noise_models.runs:study",

@@ -13,7 +13,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 
 from evidence import cli, curves, data_sets, jobs, methods, tables, training
-from evidence.ledger import Ledger, read_rows
+from evidence.ledger import Ledger, read_rows, write_rows
 from evidence.scoring import scores_of
 
 SMALL = data_sets.small()
@@ -270,13 +270,52 @@ def test_table_1_is_filled_resumed_and_made_again_from_its_rows_alone(tmp_path, 
     assert (out / "table1.md").read_text(encoding="utf-8") == page
 
 
+def point(system, amount, repeat, psnr, seconds, stage="end"):
+    return {
+        "data set": "small",
+        "system": system,
+        "comparison": "time",
+        "amount": amount,
+        "repeat": repeat,
+        "stage": stage,
+        "CPU s": seconds,
+        "steps": 1,
+        "psnr": psnr,
+    }
+
+
+def test_a_budget_shows_the_runs_made_for_it_and_no_shorter_ones(tmp_path):
+    rows = [
+        point("n2v-ours", 80, 0, 31.0, 80),
+        point("n2v-ours", 80, 1, 32.0, 81),
+        point("n2v-ours", 160, 0, 33.0, 150),
+        point("care", 80, 0, 34.0, 79),
+        point("auto-bootstrapped-ours", 80, 0, 31.5, 120),
+        point("a peer", 160, 0, 20.0, 40, stage="training"),
+        point("a peer", 160, 0, 25.0, 160),
+    ]
+    write_rows(tmp_path / "convergence.csv", rows)
+    cli.experiment("convergence").report(tmp_path)
+    page = (tmp_path / "convergence.md").read_text(encoding="utf-8")
+    cells = {
+        line.split("|")[1].strip(): [c.strip() for c in line.split("|")[2:4]]
+        for line in page.splitlines()
+        if line.startswith("|")
+    }
+    assert cells["Noise2Void, ours"] == ["31.50 ± 0.50", "33.00 (n = 1)"]
+    assert cells["CARE (supervised)"] == ["34.00 (n = 1)", "not run"]
+    assert cells["a peer"] == ["20.00 (n = 1)", "25.00 (n = 1)"]
+    ours = cells["PN2V, noise model chosen, bootstrapped, ours"]
+    assert ours == ["takes longer", "not run"]
+
+
 def test_convergence_has_a_point_for_each_budget(tmp_path):
     out = tmp_path / "results"
     command = ["convergence", ".", "--data-set", "small", "--out", str(out)]
     command += ["--workers", "0"]
-    cli.main([*command, "--budgets", "1", "2", "--methods", "n2v-ours"])
+    cli.main([*command, "--budgets", "2", "5", "--methods", "n2v-ours"])
     rows = read_rows(out / "convergence.csv")
-    assert [row["amount"] for row in rows] == [1, 2]
+    assert [row["amount"] for row in rows] == [2, 5]
     assert rows[0]["steps"] < rows[1]["steps"]
     page = (out / "convergence.md").read_text(encoding="utf-8")
     assert f"| Noise2Void, ours | {rows[0]['psnr']:.2f} (n = 1) |" in page
