@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from typing import TYPE_CHECKING
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -29,6 +30,9 @@ COLOURS = (
     "#56B4E9",
     "#000000",
     "#8C6D31",
+    "#7A5195",
+    "#9E9E9E",
+    "#B30000",
 )
 DOTS_PER_INCH = 130
 LEAST = 12.0  # dB below the best that is still shown: the first steps say nothing
@@ -130,10 +134,23 @@ def last_stage(rows: Sequence[Row]) -> list[Row]:
     ]
 
 
+def _means(rows: Sequence[Row]) -> list[Row]:
+    """Replace repeats with the same amount by their mean; a curve stays as it is."""
+    if any(row["stage"] != "end" for row in rows):
+        return list(rows)
+    return [
+        {
+            name: statistics.fmean(row[name] for row in rows if row["amount"] == amount)
+            for name in ("CPU s", "steps", "psnr")
+        }
+        for amount in sorted({row["amount"] for row in rows})
+    ]
+
+
 def _line(axes: Axes, rows: Sequence[Row], x: str, colour: str) -> None:
     if not rows:
         return
-    points = sorted((row[x], row["psnr"]) for row in last_stage(rows))
+    points = sorted((row[x], row["psnr"]) for row in _means(last_stage(rows)))
     axes.plot(
         [p[0] for p in points],
         [p[1] for p in points],

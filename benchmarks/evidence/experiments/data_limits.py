@@ -123,9 +123,9 @@ def _introduction(rows: Sequence[Row]) -> str:
         "Simulated sCMOS recordings (read noise 1.6 electrons) of filaments, nuclei "
         f"and puncta, frames of {sides} pixels; trained on all frames for {steps} "
         f"steps of 8 patches of 64²{cost}, networks of 16 filters; no calibration. "
-        "Scored is the first frame, which is the same whatever the number of frames and holds "
-        "filaments; peak: range of its truth. *Estimate*: what the program chose, "
-        "without the truth."
+        "Scored is the first frame, which is the same whatever the number of frames "
+        "and holds filaments; peak: range of its truth. *Estimate*: what the program "
+        "chose, without the truth."
     )
 
 
