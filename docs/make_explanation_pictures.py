@@ -48,8 +48,8 @@ PICTURES = Path(__file__).parent / "pictures"
 CAMERA = Camera(gain=2.2, offset=100.0, read_noise=3.3)
 PEAK_ELECTRONS = 60
 AROUND = 8  # pixels shown on each side of the one that is explained
-STEPS = 2400
-N_SAMPLES = 400
+STEPS = 1600
+N_SAMPLES = 300
 BLUR = np.array([0.25, 0.5, 0.25])  # what makes neighbours share their noise
 
 
@@ -191,7 +191,7 @@ def draw_surroundings(axes: Axes, pixel: Pixel, look: Style) -> None:
 def draw_densities(axes: Axes, pixel: Pixel, model: Any, look: Style) -> None:
     """Draw samples of the prior, the likelihood, the posterior, and the estimates."""
     spread = float(np.sqrt(moments_at(model, np.array([pixel.truth]))[1][0] ** 2))
-    least, most = np.quantile(pixel.samples, [0.01, 0.99])
+    least, most = np.quantile(pixel.samples, [0.05, 0.95])  # some stray far off
     low = min(least, pixel.observation - 2 * spread) - spread / 2
     high = max(most, pixel.observation + 2 * spread) + spread / 2
     edges = np.linspace(low, high, 64)
