@@ -47,6 +47,7 @@ MADE = (
 
 RESULTS = {
     "DataCheck": "pipeline.data_check",
+    "ExportReport": "pipeline.export_job",
     "Finding": "core.checks.findings",
     "FittedNoiseModel": "core.noise_models.fitting",
     "Inspection": "pipeline.inspection",
