@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 import time
+import weakref
 
 import pytest
 
@@ -135,6 +137,43 @@ def test_every_failure_is_seen(session, qtbot, error, kind, words):
     assert session.state.status is Status.FAILED
     assert words in session.state.message
     assert type(failures[0]) is kind
+
+
+def test_memory_that_runs_out_in_torch_is_seen_and_the_next_run_works(session, qtbot):
+    import torch
+
+    error = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB")
+    launch(session, failing_with(error), title="failing")
+    qtbot.waitUntil(ended(session))
+    assert session.state.message.startswith("Memory ran out")
+    launch(session, counting(3), title="the next one")
+    qtbot.waitUntil(ended(session))
+    assert session.state.status is Status.FINISHED
+
+
+def test_what_napari_keeps_of_a_run_holds_neither_it_nor_what_it_worked_on(
+    session, qtbot
+):
+    class Pixels:
+        """A large array, say, and the dock that shows it."""
+
+    pixels = Pixels()
+    known = weakref.ref(pixels)
+
+    def done(result, held=pixels):
+        return ""
+
+    run = launch(session, counting(3), title="counting", on_done=done)
+    kept_by_napari, its_run = run.worker, weakref.ref(run)
+    qtbot.waitUntil(ended(session))
+    qtbot.waitUntil(lambda: not workers._RUNNING)
+    session.run = None
+    del run, done, pixels
+    qtbot.wait(50)
+    gc.collect()
+    assert kept_by_napari is not None
+    assert its_run() is None
+    assert known() is None
 
 
 def test_an_error_before_the_first_event_is_seen(session, qtbot):

@@ -160,8 +160,11 @@ class Run:
     # -- on the thread of the window --------------------------------------------------
 
     def _start(self, job: Job) -> None:
+        # napari keeps each worker, and so its function, as long as its window
+        itself = [self]
+
         def work() -> Generator[tuple[Event, ...], None, Any]:
-            return (yield from self._work())
+            return (yield from itself.pop()._work())
 
         self._job = job
         self.worker = create_worker(
@@ -220,6 +223,9 @@ class Run:
             self._is_closed = True
             self.session.finish(is_stopped=True)
         # napari keeps each worker as long as its window: not so pixels and docks
+        self.worker.yielded.disconnect(self._on_batch)
+        self.worker.returned.disconnect(self._on_returned)
+        self.worker.finished.disconnect(self._on_finished)
         self._job = None
         self._on_event = self._on_done = self._on_failed = None
         _WARNINGS.restore()
