@@ -22,7 +22,7 @@ from napari_ppn2v.files.images import open_image
 from napari_ppn2v.files.lazy import LazyArray
 from napari_ppn2v.pipeline.file_jobs import denoise_files
 from napari_ppn2v.pipeline.presets import preset
-from napari_ppn2v.pipeline.stages import read_stack
+from napari_ppn2v.pipeline.stack_reading import read_stack
 from napari_ppn2v.stop import StopToken
 
 from .kills import check_whole, contents, differences, hidden

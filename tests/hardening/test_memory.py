@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import re
+import subprocess
+import sys
 from contextlib import nullcontext
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -72,6 +76,7 @@ class TestWhatIsALackOfMemory:
             RuntimeError("MPS backend out of memory (MPS allocated: 5 GB)"),
             RuntimeError("DefaultCPUAllocator: not enough memory: you tried..."),
             RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED"),
+            RuntimeError("could not create a primitive"),
             OSError(12, "Cannot allocate memory"),
         ],
     )
@@ -82,6 +87,7 @@ class TestWhatIsALackOfMemory:
         "error",
         [
             RuntimeError("shapes cannot be multiplied"),
+            RuntimeError("could not create a primitive descriptor iterator"),
             ValueError("out of memory"),
             OSError(28, "No space left on device"),
         ],
@@ -228,3 +234,41 @@ class TestTraining:
     def test_too_little_for_a_single_patch_is_said_with_advice(self, frames):
         with pytest.raises(OutOfMemory, match=r"one patch of 32 x 32 pixels.*smaller"):
             self.train(frames, most=100)
+
+
+def probe(megabytes, task):
+    """Run a task of `memory_probe` with so much memory above what imports take."""
+    script = Path(__file__).with_name("memory_probe.py")
+    done = subprocess.run(
+        [sys.executable, str(script), str(megabytes), task],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    return json.loads(done.stdout)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="such limits are of Linux")
+class TestALimitOnTheProcess:
+    """The operating system refuses memory; nothing is made up."""
+
+    def test_training_goes_on_in_parts_and_learns_the_same(self):
+        plenty, little = probe(4000, "batch"), probe(180, "batch")
+        assert plenty["notices"] == []
+        assert "Memory ran out" in little["notices"][0]
+        assert little["loss"] == pytest.approx(plenty["loss"], rel=1e-3)
+
+    def test_denoising_goes_on_with_smaller_tiles_to_the_same_result(self):
+        plenty, little = probe(4000, "tile"), probe(150, "tile")
+        assert plenty["notices"] == []
+        assert "Memory ran out" in little["notices"][0]
+        for part in ("rows", "columns"):
+            np.testing.assert_allclose(little[part], plenty[part], rtol=1e-6)
+
+    def test_a_stack_larger_than_memory_is_trained_on_and_denoised(self):
+        found = probe(300, "stack")
+        assert found["stack_mb"] > 2 * 300
+        assert found["grown_mb"] < 310
+        assert any("crops of all frames" in text for text in found["notices"])

@@ -28,7 +28,8 @@ from napari_ppn2v.pipeline.noise_sources import (
     GivenNoiseModel,
 )
 from napari_ppn2v.pipeline.presets import PRESET_NAMES, preset
-from napari_ppn2v.pipeline.stages import Journey, fit_stage, read_stack, train_n2v
+from napari_ppn2v.pipeline.stack_reading import read_stack
+from napari_ppn2v.pipeline.stages import Journey, fit_stage, train_n2v
 from napari_ppn2v.stop import StopToken
 
 CPU = torch.device("cpu")

@@ -11,7 +11,7 @@ from napari_ppn2v.core.inference import Blindness, estimate_image, image_passes
 from napari_ppn2v.core.noise_models.fitting import NoiseModelConfig
 from napari_ppn2v.core.training_stack import read_training_stack
 from napari_ppn2v.events import FitProgress, StageStarted, StepDone, collect, drain
-from napari_ppn2v.pipeline import stages
+from napari_ppn2v.pipeline import stack_reading
 from napari_ppn2v.pipeline.denoising import denoise_frames
 from napari_ppn2v.pipeline.journeys import train_denoiser
 from napari_ppn2v.pipeline.noise_sources import Bootstrap, Calibration
@@ -184,6 +184,6 @@ def test_while_many_frames_are_read(sample):
 
 
 def test_reading_much_is_a_stage_of_its_own(sample, refined, monkeypatch):
-    monkeypatch.setattr(stages, "LONG_READING", 1000)
-    events, _ = collect(stages.read_stack([sample.frames], refined, StopToken()))
+    monkeypatch.setattr(stack_reading, "LONG_READING", 1000)
+    events, _ = collect(stack_reading.read_stack([sample.frames], refined, StopToken()))
     assert [e.step for e in events if isinstance(e, StepDone)] == [1, 2, 3, 4, 5, 6]

@@ -24,6 +24,9 @@ _WORDS = (
     "alloc_failed",
     "could not create a memory object",
 )
+# oneDNN, on a processor: its code for a convolution found no memory. What it cannot do
+# at all it says of "a primitive descriptor".
+_ENDS = "could not create a primitive"
 _LEFT = "What was saved before is intact, and a run with checkpoints can be resumed."
 
 
@@ -33,8 +36,10 @@ def is_out_of_memory(error: BaseException) -> bool:
         return True
     if isinstance(error, OSError):
         return error.errno == errno.ENOMEM
-    words = str(error).lower()
-    return isinstance(error, RuntimeError) and any(word in words for word in _WORDS)
+    if not isinstance(error, RuntimeError):
+        return False
+    words = str(error).lower().strip()
+    return words.endswith(_ENDS) or any(word in words for word in _WORDS)
 
 
 def out_of_memory(doing: str, advice: str) -> OutOfMemory:

@@ -16,6 +16,7 @@ from napari_ppn2v.pipeline.noise_sources import (
     NoiseSource,
     warn_of_range,
 )
+from napari_ppn2v.pipeline.stack_reading import read_stack
 from napari_ppn2v.pipeline.stages import (
     Checkpoints,
     Journey,
@@ -23,7 +24,6 @@ from napari_ppn2v.pipeline.stages import (
     Start,
     fit_stage,
     new_model,
-    read_stack,
     refine_in_rounds,
     train_n2v,
     train_on_targets,

@@ -199,7 +199,8 @@ def _from_estimate(
     from napari_ppn2v.pipeline.journeys import SMALLEST_SIDE, no_checkpoints
     from napari_ppn2v.pipeline.noise_sources import Bootstrap
     from napari_ppn2v.pipeline.presets import preset
-    from napari_ppn2v.pipeline.stages import Journey, fit_stage, read_stack, train_n2v
+    from napari_ppn2v.pipeline.stack_reading import read_stack
+    from napari_ppn2v.pipeline.stages import Journey, fit_stage, train_n2v
 
     assert request.observation is not None
     config = replace(request.run_config or preset("fast"), noise_model=request.config)

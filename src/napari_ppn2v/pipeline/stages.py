@@ -7,7 +7,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import numpy as np
 import torch
 
 from napari_ppn2v.core.batches import (
@@ -27,12 +26,7 @@ from napari_ppn2v.core.objectives import (
 )
 from napari_ppn2v.core.pairs import SignalObservationPairs
 from napari_ppn2v.core.prior_network import PriorNetwork
-from napari_ppn2v.core.training_stack import (
-    DEFAULT_PIXELS,
-    TrainingStack,
-    read_training_stack,
-)
-from napari_ppn2v.events import StageFinished, StageStarted, StepDone
+from napari_ppn2v.events import StageFinished, StageStarted
 from napari_ppn2v.pipeline.coverage import SIGNAL_RANGE, rough_range
 from napari_ppn2v.pipeline.noise_sources import (
     Calibration,
@@ -47,18 +41,16 @@ from napari_ppn2v.pipeline.refinement import refine
 from napari_ppn2v.pipeline.training import CheckpointStore, CurvePoint, train_prior
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Sequence
+    from collections.abc import Generator
 
     from napari_ppn2v.core.batches import BatchSource
-    from napari_ppn2v.core.frames import Frames
     from napari_ppn2v.core.noise_models.base import NoiseModel
     from napari_ppn2v.core.objectives import Objective
+    from napari_ppn2v.core.training_stack import TrainingStack
     from napari_ppn2v.events import Event
     from napari_ppn2v.pipeline.config import RunConfig, TrainingConfig
     from napari_ppn2v.pipeline.training import TrainedPrior
     from napari_ppn2v.stop import StopToken
-
-LONG_READING = 16_000_000  # pixels; reading more is a stage of its own
 
 R = TypeVar("R")
 
@@ -138,46 +130,6 @@ def training_batches(
     return MaskedObservations(
         crops, training.mask_box, training.replacement, config.seed
     )
-
-
-def read_stack(
-    sources: Sequence[Frames],
-    config: RunConfig,
-    stop: StopToken,
-    targets: Sequence[Frames] | None = None,
-) -> Generator[Event, None, TrainingStack]:
-    """Read the training images; equal settings hold out equal pixels.
-
-    Reading much is a stage of its own. A stop leaves the frames read by then.
-    """
-    most = DEFAULT_PIXELS if targets is None else DEFAULT_PIXELS // 2
-    began, n_frames = time.perf_counter(), sum(len(frames) for frames in sources)
-    n_pixels = sum(len(f) * f.shape[0] * f.shape[1] for f in sources)
-    is_long = min(n_pixels, most) > LONG_READING
-    if is_long:
-        yield StageStarted("reading", n_frames, "for training")
-    training = config.training if config.uses_noise_model else config.pretraining
-    reading = read_training_stack(
-        sources,
-        patch_size=training.patch_size,
-        held_out_share=training.held_out_share,
-        held_out_frames=training.held_out_frames,
-        rng=np.random.default_rng(config.seed),
-        targets=targets,
-        max_pixels=most,
-        stop=stop,
-    )
-    while True:
-        try:
-            done = next(reading)
-        except StopIteration as end:
-            stack: TrainingStack = end.value
-            break
-        if is_long:
-            yield StepDone("reading", done, n_frames)
-    if is_long:
-        yield StageFinished("reading", time.perf_counter() - began)
-    return stack
 
 
 def train_n2v(
