@@ -41,6 +41,7 @@ def counting(total: int, pause: float = 0.0):
 
 @pytest.fixture
 def session(qapp):
+    workers._load_engine()  # on a busy machine longer than what is waited for below
     yield Session()
     assert workers.stop_all()
     qapp.processEvents()
