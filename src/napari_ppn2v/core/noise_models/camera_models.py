@@ -295,7 +295,13 @@ def fit_camera(
             "The camera model does not describe these pairs: its likelihood is not "
             "finite. Use the mixture of Gaussians or the histogram instead."
         )
-    return search.model(search.best)
+    try:
+        return search.model(search.best)
+    except BadSetting as error:
+        raise FitFailed(
+            f"The camera model does not describe these pairs ({error}) Use the mixture "
+            "of Gaussians or the histogram instead."
+        ) from error
 
 
 class _CameraSearch:
@@ -382,7 +388,10 @@ class _CameraSearch:
         )
 
     def _nll(self, values: np.ndarray) -> float:
-        model, cells = self.model(values), self._cells
+        try:
+            model, cells = self.model(values), self._cells
+        except BadSetting:  # the search has left what any camera can be
+            return np.inf
         dark = model.dark_signal
         signal = np.maximum(cells.signal, dark)
         moved = cells.observation - (cells.signal - signal)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -126,6 +127,11 @@ class _Problem:
         k = settings.n_components
         self.scale = torch.ones(3 * k, 1, dtype=torch.float64)
         self.scale[:k] = self.sd
+        # variances relative to the data's, so that the fit is the same in any unit
+        self.log_variance = 2 * math.log(self.sd)
+        # a Gaussian wider than all observations is not told by them, and runs away
+        spread = float(np.ptp(cells.observation))
+        self.highest_log_variance = 2 * math.log(max(spread, self.sd))
         # Half a grey value: a narrower Gaussian would slip between the grey values.
         own = max(0.25 * pairs.cell**2, 1e-3 * self.low_variance)
         floor = settings.variance_floor
@@ -153,15 +159,18 @@ class _Problem:
         if n > 1:
             values[:k, 1] = torch.from_numpy(offsets * (1 - lowest))
         powers = [self.low_variance, self.growth] + [1e-2 * self.growth] * n
-        grown = np.log(np.outer(variance, powers[:n]))
+        grown = np.log(np.outer(variance, powers[:n])) - self.log_variance
         values[k : 2 * k] = torch.from_numpy(grown)
         values[2 * k :, 0] = torch.from_numpy(logits)
         return values
 
     def model(self, values: Tensor, dtype: torch.dtype) -> GaussianMixtureModel:
         """Return the mixture with these (scaled) values."""
+        offsets, log_variance, logits = (values * self.scale).chunk(3)
+        log_variance = log_variance + self.log_variance
+        log_variance = log_variance.clamp_max(self.highest_log_variance)
         return GaussianMixtureModel(
-            (values * self.scale).to(dtype),
+            torch.cat([offsets, log_variance, logits]).to(dtype),
             min_signal=self.pairs.signal_range[0],
             max_signal=self.pairs.signal_range[1],
             variance_floor=self.variance_floor,

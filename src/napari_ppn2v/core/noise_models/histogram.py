@@ -415,7 +415,7 @@ def _edges(
         np.append(edges[:-1][::group], edges[-1])
         for edges in (pairs.row_edges, pairs.column_edges)
     )
-    return rows, _within_limits(columns, pairs)
+    return _without_slivers(rows), _without_slivers(_within_limits(columns, pairs))
 
 
 def _within_limits(edges: np.ndarray, pairs: PairHistogram) -> np.ndarray:
@@ -427,6 +427,17 @@ def _within_limits(edges: np.ndarray, pairs: PairHistogram) -> np.ndarray:
     if high is not None:
         edges = np.append(edges[edges < high - half], high - half)
     return edges
+
+
+def _without_slivers(edges: np.ndarray) -> np.ndarray:
+    """Join bins that are much narrower than the others, or vanish in float32."""
+    resolution = 4 * np.finfo(np.float32).eps * np.abs(edges).max()
+    least = max(0.01 * float(np.median(np.diff(edges))), float(resolution))
+    kept = [edges[0]]
+    for edge in edges[1:-1]:
+        if edge - kept[-1] >= least and edges[-1] - edge >= least:
+            kept.append(edge)
+    return np.array([*kept, edges[-1]])
 
 
 def _place(edges: np.ndarray, values: np.ndarray) -> np.ndarray:
