@@ -23,12 +23,17 @@ __all__ = [
     "Frames",
     "as_frames",
     "channel_count",
+    "check_grey_values",
     "check_trainable",
 ]
 
 
 # what lazy arrays raise when the file, the network or the computation behind fails
 _UNREADABLE = (OSError, EOFError, ValueError, KeyError, TypeError, RuntimeError)
+
+
+_FAINTEST, _STRONGEST = 1e-9, 1e9  # ADU
+_RESOLUTION = 2.0**-20
 
 
 class ArrayLike(Protocol):
@@ -264,7 +269,8 @@ def check_trainable(frames: Frames, minimum_side: int) -> None:
 
     Raises
     ------
-    BadData  If the frames are smaller than that, or if every frame is constant.
+    BadData  If the frames are smaller than that, if every frame is constant, or the
+        grey values are beyond what is computed with, see `check_grey_values`.
     """
     height, width = frames.shape
     if min(height, width) < minimum_side:
@@ -277,6 +283,8 @@ def check_trainable(frames: Frames, minimum_side: int) -> None:
     for frame in frames:
         value = float(frame.flat[0])
         if (frame != value).any():
+            pixels = frame.astype(np.float64)
+            check_grey_values(float(pixels.mean()), float(pixels.std()), frames.name)
             return
     which = "the image" if len(frames) == 1 else f"each of the {len(frames)} frames"
     if frames.layout.n_channels > 1:
@@ -286,6 +294,34 @@ def check_trainable(frames: Frames, minimum_side: int) -> None:
         "in the last one), so there is nothing to learn from. Check that the right "
         "file, channel and frames were chosen."
     )
+
+
+def check_grey_values(mean: float, std: float, name: str = "") -> None:
+    """Refuse grey values that computations in float32 cannot tell apart, or overflow.
+
+    Parameters
+    ----------
+    mean, std : of the pixels, ADU, computed in float64
+
+    Raises
+    ------
+    BadData  Unless the standard deviation is within 1e-9 and 1e9 ADU, and above a
+        millionth (2^-20) of the mean: 16 steps of float32.
+    """
+    if not _FAINTEST <= std <= _STRONGEST:
+        raise BadData(
+            f"{_of_file(name)}The grey values have the mean {mean:.3g} and the standard "
+            f"deviation {std:.3g}; noise is computed for standard deviations of "
+            f"{_FAINTEST:g} to {_STRONGEST:g}. Check that the pixel type was read "
+            "correctly and look for single pixels of an extreme value; else multiply "
+            "the image by a constant."
+        )
+    if std < abs(mean) * _RESOLUTION:
+        raise BadData(
+            f"{_of_file(name)}The grey values are about {mean:.6g}, but differ by only "
+            f"{std:.3g} (standard deviation), which float32 numbers cannot hold. "
+            "Subtract a constant from the image, for example its smallest value."
+        )
 
 
 def _as_array(data: Any) -> ArrayLike:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from napari_ppn2v.core.frames import check_grey_values
 from napari_ppn2v.core.prior_network import Normalisation
 from napari_ppn2v.stop import StopToken
 
@@ -44,14 +45,21 @@ class TrainingStack:
         return sum(image.size for image in self.images)
 
     def normalisation(self) -> Normalisation:
-        """Mean and standard deviation over all pixels, ADU."""
+        """Mean and standard deviation over all pixels, ADU.
+
+        Raises
+        ------
+        BadData  If these are no grey values, see `frames.check_grey_values`.
+        """
         total = sum(float(image.sum(dtype=np.float64)) for image in self.images)
         mean = total / self.n_pixels
         squares = sum(
-            float(np.square(image - np.float32(mean)).sum(dtype=np.float64))
+            float(np.square(image - np.float32(mean), dtype=np.float64).sum())
             for image in self.images
         )
-        return Normalisation(mean, float(np.sqrt(squares / self.n_pixels)))
+        std = float(np.sqrt(squares / self.n_pixels))
+        check_grey_values(mean, std)
+        return Normalisation(mean, std)
 
 
 def collect_training_stack(
