@@ -54,7 +54,7 @@ def install(environment: Path, lock: Path) -> Path:
         pip += ["--extra-index-url", os.environ["TORCH_INDEX"]]
     run([*pip, "--requirement", str(lock)])
     run([*pip, "--constraint", str(lock), *TOOLS])
-    run([*pip, "--no-deps", "--no-build-isolation", "--editable", str(ROOT)])
+    run([*pip, "--no-deps", "--no-build-isolation", str(ROOT)])
     return python
 
 
