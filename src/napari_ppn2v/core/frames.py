@@ -310,7 +310,7 @@ def check_grey_values(mean: float, std: float, name: str = "") -> None:
     """
     if not _FAINTEST <= std <= _STRONGEST:
         raise BadData(
-            f"{_of_file(name)}The grey values have the mean {mean:.3g} and the standard "
+            f"{_of_file(name)}The grey values have the mean {mean:.3g} and a standard "
             f"deviation {std:.3g}; noise is computed for standard deviations of "
             f"{_FAINTEST:g} to {_STRONGEST:g}. Check that the pixel type was read "
             "correctly and look for single pixels of an extreme value; else multiply "

@@ -8,9 +8,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_ppn2v.core.checks.sample import Sample
+from napari_ppn2v.errors import BadData
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
+
+    from numpy.typing import NDArray
 
     from napari_ppn2v.core.frames import Frames
 
@@ -35,6 +38,8 @@ class Budget:
     fine_side: int = 512
     groups: int = 4
 
+
+_LARGEST = 1e15  # ADU
 
 FULL = Budget()
 BRIEF = Budget(frames=9, read_side=384, fine_side=384, groups=2)
@@ -123,7 +128,8 @@ def read_part(part: Part) -> Generator[Sample, None, None]:
 
     Raises
     ------
-    BadData  If the source fails, or a frame holds values that are not finite.
+    BadData  If the source fails, or a frame holds values that are not finite or no
+        grey values.
     """
     rows, columns = part.window
     size = (rows.stop - rows.start, columns.stop - columns.start)
@@ -131,5 +137,18 @@ def read_part(part: Part) -> Generator[Sample, None, None]:
     times = np.array([time for _, _, time in part.places])
     dtype = part.sources[0].dtype
     for number, (source, index, _) in enumerate(part.places):
-        frames[number] = part.sources[source].region(index, rows, columns)
+        pixels = part.sources[source].region(index, rows, columns)
+        _check_size(pixels, index, part.sources[source].name)
+        frames[number] = pixels
         yield Sample(frames[: number + 1], times[: number + 1], dtype)
+
+
+def _check_size(pixels: NDArray[np.float32], index: int, name: str) -> None:
+    """Refuse values whose squares overflow; raises BadData."""
+    largest = float(np.abs(pixels).max())
+    if largest > _LARGEST:
+        raise BadData(
+            f"{name + ': ' if name else ''}Frame {index} holds a value of {largest:.3g}"
+            ", which is no grey value of any camera. Check that the pixel type was "
+            "read correctly, and mask single pixels of an extreme value."
+        )

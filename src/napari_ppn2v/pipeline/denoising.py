@@ -6,15 +6,20 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from napari_ppn2v.core.inference import Passes, RegionEstimate
 from napari_ppn2v.core.memory import release_memory
 from napari_ppn2v.core.tile_size import SMALLEST_TILE, TileSize, cut_tiles
 from napari_ppn2v.core.tiling import tile_step, tiles
+from napari_ppn2v.errors import BadData
 from napari_ppn2v.events import FrameDenoised, Notice, StepDone
 from napari_ppn2v.pipeline.camera_maps import check_corrected
 
 if TYPE_CHECKING:
     from collections.abc import Generator
+
+    from numpy.typing import NDArray
 
     from napari_ppn2v.core.denoiser import Denoiser
     from napari_ppn2v.core.frames import Frames
@@ -66,6 +71,8 @@ def denoise_frames(
     OutOfMemory  If even the smallest tiles do not fit.
     BadSetting  If the denoiser was trained with camera maps, and the frames are as
         the camera wrote them.
+    BadData  If a frame cannot be read, or is so far from what the denoiser was trained
+        on that its estimate is not finite.
     """
     check_corrected(denoiser.provenance, frames)
     size = TileSize(_not_too_many_samples(denoiser, tile_size))
@@ -114,6 +121,7 @@ def _frame(
         else:
             if estimate is None:
                 return None
+            _check_finite(denoiser, estimate, observation, index, frames.name)
             sink(index, rows.keep, columns.keep, estimate)
             done += 1
             continue
@@ -139,6 +147,26 @@ def _tile(
         if stop.is_stopped and done < 1:
             passes.close()
             return None
+
+
+def _check_finite(
+    denoiser: Denoiser,
+    estimate: RegionEstimate,
+    observation: NDArray[np.float32],
+    index: int,
+    name: str,
+) -> None:
+    """Keep values that are not finite out of results; raises BadData."""
+    parts = (denoiser.result(estimate), estimate.posterior_std)
+    if all(part is None or np.isfinite(part).all() for part in parts):
+        return
+    normal = denoiser.model.normalisation
+    raise BadData(
+        f"{name + ': ' if name else ''}The estimate of frame {index} is not finite. "
+        f"Its grey values lie from {observation.min():.3g} to {observation.max():.3g}, "
+        f"but the model was trained on {normal.mean:.3g} ± {normal.std:.3g}. Apply it "
+        "to images of the same camera and settings, or train a model for these."
+    )
 
 
 def _not_too_many_samples(denoiser: Denoiser, tile_size: int) -> int:

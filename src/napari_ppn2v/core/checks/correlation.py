@@ -61,7 +61,7 @@ def spatial_correlation(sample: Sample, axis: int) -> Correlation | None:
 
     Returns
     -------
-    Correlation, or None where the frames are too small
+    Correlation, or None where the frames are too small or hold no noise
     """
     images = sample.noise
     if axis == 1:
@@ -72,7 +72,11 @@ def spatial_correlation(sample: Sample, axis: int) -> Correlation | None:
         return None
     quiet = quiet_blocks(images[:, 3:-3], residual, side)
     blocks = in_blocks(residual, side)
-    power = np.square(blocks).mean(axis=(2, 4))[quiet]
+    power = np.square(blocks).mean(axis=(2, 4))
+    quiet &= power > 0
+    if not quiet.any():
+        return None
+    power = power[quiet]
     found = []
     for lag in _LAGS:
         product = (blocks[..., lag:] * blocks[..., :-lag]).mean(axis=(2, 4))[quiet]

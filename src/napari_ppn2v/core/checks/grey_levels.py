@@ -26,6 +26,7 @@ ROUNDING = 0.6
 _EXPECTED = 12.0  # pixels that a level should hold to be judged
 _AROUND = 9  # levels whose mean is expected in the middle one
 _MOST_LEVELS = 1 << 17
+_LARGEST_LEVEL = 2.0**62  # as integers of 64 bits
 _FEWEST_LEVELS = 20
 _ENDS = (0.02, 0.98)  # quantiles between which levels are judged
 _STRETCHED_SHARE = 0.2  # of the images
@@ -61,7 +62,8 @@ def comb_of(image: Floats) -> Comb:
     step = grey_step(image)
     if step == 0:
         return Comb(nothing, nothing)
-    levels = (image / step).astype(np.int64).ravel()
+    levels = np.clip(image / step, -_LARGEST_LEVEL, _LARGEST_LEVEL)
+    levels = levels.astype(np.int64).ravel()
     low, high = (int(v) for v in np.quantile(levels, _ENDS))
     if high - low < _FEWEST_LEVELS or high - low > _MOST_LEVELS:
         return Comb(nothing, nothing)
