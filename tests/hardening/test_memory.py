@@ -19,7 +19,7 @@ from napari_ppn2v.core.camera import Camera, simulate_stack
 from napari_ppn2v.core.denoiser import Denoiser
 from napari_ppn2v.core.frames import as_frames
 from napari_ppn2v.core.inference import Blindness, estimate_image
-from napari_ppn2v.core.memory import is_out_of_memory
+from napari_ppn2v.core.memory import is_out_of_memory, named_memory_errors
 from napari_ppn2v.core.networks import UNetConfig
 from napari_ppn2v.core.objectives import squared_error
 from napari_ppn2v.core.prior_network import Normalisation, PriorNetwork
@@ -234,6 +234,21 @@ class TestTraining:
     def test_too_little_for_a_single_patch_is_said_with_advice(self, frames):
         with pytest.raises(OutOfMemory, match=r"one patch of 32 x 32 pixels.*smaller"):
             self.train(frames, most=100)
+
+
+def read_more_than_there_is():
+    with named_memory_errors("in this run"):
+        np.empty(TOO_MUCH)
+
+
+def test_where_nothing_smaller_helps_the_lack_is_said_with_advice():
+    with pytest.raises(OutOfMemory, match=r"ran out in this run\. Close other"):
+        read_more_than_there_is()
+
+
+def test_other_errors_pass_as_they_are():
+    with pytest.raises(OSError, match="gone"), named_memory_errors("in this run"):
+        raise OSError(5, "gone")
 
 
 def probe(megabytes, task):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari_ppn2v.core.denoiser import Denoiser  # noqa: TC001 - documented field
 from napari_ppn2v.core.devices import choose_device, describe_device, threads
+from napari_ppn2v.core.memory import named_memory_errors
 from napari_ppn2v.errors import BadFile, BadSetting
 from napari_ppn2v.events import Notice, StageFinished, StageStarted
 from napari_ppn2v.files.camera_maps import load_camera_maps
@@ -101,7 +102,11 @@ def apply_files(
     PPN2VError  One of its kinds; results are then absent or as they were before.
     """
     check_threads(request.threads)
-    with threads(request.threads), cluster_of(request) as spread:
+    with (
+        threads(request.threads),
+        named_memory_errors("in this run"),
+        cluster_of(request) as spread,
+    ):
         device = choose_device(request.device)
         paths = find_images(request.images, as_stack=request.as_stack)
         images = open_noisy(paths, request.axes, request.channel, request.frames)

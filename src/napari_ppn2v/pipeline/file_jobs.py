@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari_ppn2v.core.devices import choose_device, describe_device, threads
 from napari_ppn2v.core.frames import check_trainable
+from napari_ppn2v.core.memory import named_memory_errors
 from napari_ppn2v.errors import BadFile, BadSetting
 from napari_ppn2v.events import Notice, StageFinished, StageStarted
 from napari_ppn2v.pipeline.budget import plan_steps
@@ -153,7 +154,7 @@ def denoise_files(
     PPN2VError  One of its kinds; results are then absent or as they were before.
     """
     check_request(request)
-    with threads(request.threads):
+    with threads(request.threads), named_memory_errors("in this run"):
         job = _prepared(request, stop)
         yield Notice(f"Computing on: {describe_device(job.device)}.")
         for image in job.images:
