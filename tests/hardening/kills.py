@@ -6,7 +6,7 @@ import csv
 import json
 import subprocess
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import matplotlib.image
@@ -60,7 +60,6 @@ class Tally:
     lives: int = 0
     kills: int = 0
     resumes: int = 0
-    where: list[str] = field(default_factory=list)
 
 
 def check_whole(folder):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,6 +20,8 @@ from .kills import (
     differences,
     hidden,
 )
+
+logger = logging.getLogger(__name__)
 
 TINY = (
     *("--preset", "fast", "--steps", "8", "--noise-model-kind", "histogram"),
@@ -155,4 +158,4 @@ def test_a_run_killed_at_any_moment_goes_on_with_the_same_bits(
     while killing.tally.kills < 30:
         moments = killing.moments(rng, 3)
         assert killing.live(moments) == [], moments
-    assert killing.tally.kills >= 30
+    logger.info("%s: %s", name, killing.tally)
