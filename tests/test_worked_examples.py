@@ -145,7 +145,7 @@ def test_every_entry_of_a_model_file_is_in_the_page_on_formats(examples):
         groups = {name.split("/")[0] for name in archive if name != "header"}
     assert not [name for name in header if f"`{name}`" not in text]
     assert not [name for name in groups if f"`{name}/…`" not in text]
-    assert header["provenance"]["software"]
+    assert header["provenance"]["signal_range"]
 
 
 @cache
