@@ -62,6 +62,7 @@ docs: setup ## build the documentation as a site, in site, and check every link
 
 reference: setup ## make the pages of the reference anew that are made from the code
 	$(BIN)/python docs/make_reference.py
+	$(BIN)/python docs/make_messages.py
 
 clean: ## remove the environment, caches and the demo's results
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist site demo-output click-through
