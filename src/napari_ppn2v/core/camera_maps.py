@@ -303,8 +303,8 @@ def _check_shapes(maps: dict[str, NDArray], name: str) -> None:
         return
     words = ", ".join(f"{key} {shape}" for key, shape in shapes.items())
     raise BadData(
-        f"{_of(name)}The camera maps have the shapes {words}. They need one value for "
-        "each pixel of the frames, (Y, X), and all the same size."
+        f"{_of(name)}The camera maps have the shapes {words}. Give maps with one "
+        "value for each pixel of the frames, (Y, X), all of the same size."
     )
 
 

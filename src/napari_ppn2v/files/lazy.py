@@ -294,7 +294,8 @@ def unreadable(path: Path, error: Exception) -> PPN2VError:
             f"package ({error}). Install it with 'pip install imagecodecs', or save "
             "the image without compression."
         )
+    why = str(error).rstrip(".") or type(error).__name__
     return BadFile(
-        f"The pixels of {path} cannot be read: {error or type(error).__name__}. The "
+        f"The pixels of {path} cannot be read: {why}. The "
         "file may be damaged or incomplete; copy it again or export it once more."
     )

@@ -359,7 +359,7 @@ def _damaged(path: Path, why: str) -> BadFile:
 
 def _foreign(path: Path, why: str) -> BadFile:
     return BadFile(
-        f"'{path.name}' is not a noise model that is known here: {why}. Known are our "
-        "own .npz, mixtures (.npz) of PPN2V, DivNoising or CAREamics, and histograms "
-        "(.npy) of PN2V."
+        f"'{path.name}' is not a noise model that is known here: {why}. Choose one of "
+        "our own .npz, a mixture (.npz) of PPN2V, DivNoising or CAREamics, or a "
+        "histogram (.npy) of PN2V."
     )

@@ -82,7 +82,7 @@ class GaussianMixtureModel:
                 f"A mixture of Gaussians needs coefficients of shape (3 x components, "
                 f"coefficients) and a range of signals, but has the shape "
                 f"{tuple(self.coefficients.shape)} and the range "
-                f"{min_signal:g} to {max_signal:g}."
+                f"{min_signal:g} to {max_signal:g}. Make the noise model again."
             )
         if rows > _MOST_ROWS or self.n_coefficients > _MOST_COLUMNS:
             raise BadSetting(
