@@ -1,4 +1,4 @@
-"""The judgement of a soak finds a leak that is planted, and none where there is none."""
+"""The judgement of a soak finds a leak that is planted, and no other."""
 
 from __future__ import annotations
 

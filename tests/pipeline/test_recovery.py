@@ -16,9 +16,9 @@ from napari_ppn2v.events import Notice, StageStarted, StepDone, collect, drain
 from napari_ppn2v.files.locks import FileLock
 from napari_ppn2v.pipeline import recovery, recovery_folders
 from napari_ppn2v.pipeline.memory_checkpoints import KeptTrainings
-from napari_ppn2v.pipeline.recovery import Given, Recovery, unfinished_runs
+from napari_ppn2v.pipeline.recovery import Recovery, unfinished_runs
 from napari_ppn2v.pipeline.recovery_folders import clean_up
-from napari_ppn2v.pipeline.recovery_record import same_stack
+from napari_ppn2v.pipeline.recovery_record import Given, same_stack
 from napari_ppn2v.pipeline.stack_job import denoise_stack, train_stack_longer
 from napari_ppn2v.pipeline.stack_request import Stack, StackRequest
 from napari_ppn2v.stop import StopToken

@@ -22,6 +22,7 @@ from napari_ppn2v.core.noise_model_config import NoiseModelConfig
 from napari_ppn2v.pipeline.config import RunConfig, TrainingConfig
 from napari_ppn2v.pipeline.recovery import unfinished_runs
 from napari_ppn2v.pipeline.recovery_record import (
+    Given,
     KnownStack,
     Progress,
     RecoveryRecord,
@@ -60,7 +61,7 @@ def interrupt(root, data, stage="refinement 1", step=15, name="cells"):
     """Leave behind what a viewer leaves that crashes; returns it and its request."""
     from napari_ppn2v.events import StepDone
     from napari_ppn2v.pipeline.memory_checkpoints import KeptTrainings
-    from napari_ppn2v.pipeline.recovery import Given, Recovery
+    from napari_ppn2v.pipeline.recovery import Recovery
     from napari_ppn2v.pipeline.stack_job import denoise_stack
     from napari_ppn2v.pipeline.stack_request import Stack, StackRequest
     from napari_ppn2v.stop import StopToken

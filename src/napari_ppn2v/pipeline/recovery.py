@@ -11,7 +11,7 @@ from __future__ import annotations
 import shutil
 import time
 import uuid
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -30,9 +30,11 @@ from napari_ppn2v.pipeline.recovery_folders import (
 )
 from napari_ppn2v.pipeline.recovery_record import (
     FAILED,
+    Given,
     KnownStack,
     Progress,
     RecoveryRecord,
+    with_paths,
 )
 from napari_ppn2v.pipeline.run_folder import (
     FINISHED,
@@ -55,21 +57,6 @@ R = TypeVar("R")
 SECONDS_BETWEEN = 20.0  # of two states kept; so much training is lost at most
 MOST_TIME = 0.02  # share of the time of a run that keeping states may take
 _NOISE_MODEL = "noise_model.npz"
-
-
-@dataclass(frozen=True)
-class Given:
-    """What a request does not tell of its stacks and its noise model.
-
-    Attributes
-    ----------
-    paths : file of the image and of each recording, empty where there is none
-    noise_model, noise_model_path : name and file of the one that is given
-    """
-
-    paths: tuple[str, ...] = ("",)
-    noise_model: str = ""
-    noise_model_path: str = ""
 
 
 class Recovery:
@@ -112,7 +99,7 @@ class Recovery:
             return  # it goes on
         record = RecoveryRecord.of(
             request,
-            _with_paths(stacks, self._given.paths),
+            with_paths(stacks, self._given.paths),
             noise_model=self._given.noise_model,
             noise_model_path=self._given.noise_model_path,
             began=_now(),
@@ -369,11 +356,6 @@ def _words(error: BaseException) -> str:
     if isinstance(error, OSError) and error.strerror:
         return f"{error.strerror} ({error.filename or 'no name'})."
     return str(error) or type(error).__name__
-
-
-def _with_paths(stacks: Sequence[KnownStack], paths: Sequence[str]) -> list[KnownStack]:
-    known = [*paths, *[""] * len(stacks)]
-    return [replace(s, path=path) for s, path in zip(stacks, known, strict=False)]
 
 
 def _digests(stacks: Sequence[KnownStack]) -> list[str]:

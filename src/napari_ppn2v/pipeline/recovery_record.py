@@ -5,7 +5,7 @@ Importing this loads no torch.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from napari_ppn2v.errors import BadFile
@@ -51,6 +51,21 @@ class KnownStack:
         """Whether an array has the same shape and type; no pixel is read."""
         shape = tuple(int(size) for size in data.shape)
         return (shape, str(data.dtype)) == (self.shape, self.dtype)
+
+
+@dataclass(frozen=True)
+class Given:
+    """What a request does not tell of its stacks and its noise model.
+
+    Attributes
+    ----------
+    paths : file of the image and of each recording, empty where there is none
+    noise_model, noise_model_path : name and file of the one that is given
+    """
+
+    paths: tuple[str, ...] = ("",)
+    noise_model: str = ""
+    noise_model_path: str = ""
 
 
 @dataclass(frozen=True)
@@ -175,6 +190,12 @@ class RecoveryRecord:
             dtype=self.dtype,
             with_residual=self.with_residual,
         )
+
+
+def with_paths(stacks: Sequence[KnownStack], paths: Sequence[str]) -> list[KnownStack]:
+    """Return stacks with the files that they were read from, where they are known."""
+    known = [*paths, *[""] * len(stacks)]
+    return [replace(s, path=path) for s, path in zip(stacks, known, strict=False)]
 
 
 @dataclass(frozen=True)

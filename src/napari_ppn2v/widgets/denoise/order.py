@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from napari_ppn2v.pipeline.recovery import Given
+from napari_ppn2v.pipeline.recovery_record import Given
 from napari_ppn2v.pipeline.stack_request import Stack
 from napari_ppn2v.widgets.layers.data import array_source
 from napari_ppn2v.widgets.parts.noise_model_choice import NoiseModelRef
