@@ -50,7 +50,7 @@ class PriorNetwork(nn.Module):
         network, _ = NETWORKS[network_kind]
         self.network = network(config)
         # measured: with bfloat16 1.3 times faster in training, 2.4 at inference
-        self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.network.to(memory_format=torch.channels_last)
         self.prior = PRIORS[prior_kind](self.network.n_features, n_samples)
 
     @property
