@@ -67,7 +67,8 @@ def test_the_mean_weighs_edge_neighbours_twice_as_much_as_corners():
     mask = np.zeros((1, 3, 3), bool)
     mask[0, 1, 1] = True
     edges, corners = (1 + 9 + 25 + 49), (0 + 4 + 36 + 64)
-    assert replace_by_mean(image, mask)[0, 1, 1] == (edges + 0.5 * corners) / 6
+    expected = (edges + 0.5 * corners) / 6
+    assert replace_by_mean(image, mask)[0, 1, 1] == pytest.approx(expected, rel=1e-6)
 
 
 def test_at_a_corner_only_neighbours_inside_the_image_count():

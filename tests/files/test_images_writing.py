@@ -79,7 +79,8 @@ def test_the_tiff_says_to_tifffile_what_it_says_to_us(tmp_path):
         assert 'PhysicalSizeYUnit="nm"' in tif.ome_metadata
         np.testing.assert_array_equal(series.asarray(), image)
         numerator, denominator = tif.pages[0].tags["XResolution"].value
-    assert numerator / denominator == pytest.approx(1e4 / 0.065, rel=2e-5)  # older tifffile rounds
+    # older tifffile rounds the fraction
+    assert numerator / denominator == pytest.approx(1e4 / 0.065, rel=2e-5)
     assert open_image(path).metadata["channel_names"] == ("DAPI", "GFP")
 
 
