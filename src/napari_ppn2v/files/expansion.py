@@ -68,9 +68,17 @@ def _unpacks_beyond(content: bytes, most: int) -> bool:
     for sign, is_beyond in kinds:
         if content.startswith(sign):
             return is_beyond(content, most)
-    if content[:1] == b"\x02" and len(content) > 16:  # Blosc; its header is followed
-        return struct.unpack_from("<I", content, 4)[0] > most
-    return False
+    return _is_blosc(content) and struct.unpack_from("<I", content, 4)[0] > most
+
+
+def _is_blosc(content: bytes) -> bool:
+    """Whether a Blosc header begins it, which states how long the whole is.
+
+    Pixels stored as they are can begin with the same byte.
+    """
+    if content[:1] != b"\x02" or len(content) <= 16:
+        return False
+    return struct.unpack_from("<I", content, 12)[0] == len(content)
 
 
 def _deflate(window: int) -> Callable[[bytes, int], bool]:
