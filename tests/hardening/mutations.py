@@ -150,7 +150,7 @@ def mutated_npy(content: bytes, rng: Random) -> bytes:
         if content[6:7] != b"\1" or b"|V" in content[:80] or len(content) < 130:
             return mutated_bytes(content, rng)
         array = np.load(io.BytesIO(content), allow_pickle=False)
-        if array.ndim > 8:
+        if array.ndim > 8 or array.size > 10**6:
             return mutated_bytes(content, rng)
     except Exception:  # noqa: BLE001 - whatever was done to it before
         return mutated_bytes(content, rng)

@@ -135,6 +135,7 @@ def bombs(folder: Path, zeros: bytes) -> list[tuple[str, Path]]:
     return made
 
 
+@pytest.mark.slow
 def test_bombs_are_refused_in_little_memory_and_time(tmp_path, zeros):
     made = bombs(tmp_path, zeros)
     arguments = [part for name, path in made for part in (name, str(path))]

@@ -18,7 +18,7 @@ from napari_ppn2v.files.noise_model_files import load_noise_model
 from .mutations import as_npy, mutated_file, npy_header, zipped
 from .readers import MAPS, READERS, fault_of
 
-_SLOW_EXAMPLES, _EXAMPLES = 2000, 12
+_SLOW_EXAMPLES, _EXAMPLES = 2000, 6
 SEEDS = st.integers(0, 2**62)
 
 

@@ -106,10 +106,14 @@ def denoise(image, method="n2v", kind="gmm", **options):
 
 
 @pytest.mark.parametrize("name", FINITE)
-@pytest.mark.parametrize(
-    ("method", "kind"), [("n2v", "gmm"), ("refined", "gmm"), ("pn2v", "histogram")]
-)
-def test_odd_images_give_finite_results(name, method, kind):
+def test_odd_images_give_finite_results(name):
+    denoise(FINITE[name], "refined")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", FINITE)
+@pytest.mark.parametrize(("method", "kind"), [("n2v", "gmm"), ("pn2v", "histogram")])
+def test_odd_images_give_finite_results_by_every_method(name, method, kind):
     denoise(FINITE[name], method, kind)
 
 
@@ -141,7 +145,7 @@ def test_images_of_almost_no_photons_are_denoised_or_too_few(name):
         denoise(image, "refined", "histogram")
 
 
-@pytest.mark.parametrize("factor", [2.0**-12, 0.5, 8.0, 2.0**15])
+@pytest.mark.parametrize("factor", [2.0**-12, 2.0**15])
 @pytest.mark.parametrize("method", ["n2v", "refined"])
 def test_scaling_the_image_by_a_power_of_two_scales_the_result(method, factor):
     spread = float(PLAIN.std())
@@ -151,7 +155,7 @@ def test_scaling_the_image_by_a_power_of_two_scales_the_result(method, factor):
     assert difference < (1e-3 if method == "n2v" else 0.1) * spread
 
 
-@pytest.mark.parametrize("constant", [-100.0, 1024.0, 30_000.0])
+@pytest.mark.parametrize("constant", [-100.0, 30_000.0])
 def test_adding_a_constant_to_the_image_adds_it_to_the_result(constant):
     spread = float(PLAIN.std())
     plain, moved = denoise(PLAIN), denoise(PLAIN + constant)
@@ -231,8 +235,15 @@ def test_metrics_are_numbers_or_refusals(truth, image):
 SIGNALS = st.sampled_from([0.0, 1.0, 100.0, -100.0, 65535.0, 1e-30, 1e9, 1e30, np.nan])
 
 
-@pytest.mark.parametrize("kind", ["gmm", "histogram", "camera"])
-@settings(max_examples=8)
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "gmm",
+        pytest.param("histogram", marks=pytest.mark.slow),
+        pytest.param("camera", marks=pytest.mark.slow),
+    ],
+)
+@settings(max_examples=12)
 @given(offset=SIGNALS, spread=SIGNALS, noise=SIGNALS, seed=st.integers(0, 99))
 def test_fits_of_noise_models_end_in_a_model_or_a_refusal(
     kind, offset, spread, noise, seed

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
 _LOWEST_ELECTRONS = 0.002  # per pixel; darker signals only move the shape along
 _SMALLEST_READ_NOISE = 0.2  # cells; less cannot be told from rounding
+_NO_CAMERA = 1e300  # nats; the search subtracts values, and infinities would give NaN
 _MOST_CELLS = 6000  # for the fit, to bound its time
 _MOST_EVALUATIONS, _STEPS_AT_ONCE = 90, 10  # of the search, in one round
 
@@ -391,7 +392,7 @@ class _CameraSearch:
         try:
             model, cells = self.model(values), self._cells
         except BadSetting:  # the search has left what any camera can be
-            return np.inf
+            return _NO_CAMERA
         dark = model.dark_signal
         signal = np.maximum(cells.signal, dark)
         moved = cells.observation - (cells.signal - signal)

@@ -78,6 +78,13 @@ def check_pairs(pairs: PairHistogram, what: str) -> None:
             "The pairs of signal and observation hold values that are not finite "
             "(NaN or infinite). Replace or crop them and fit again."
         )
+    largest = max(float(np.abs(v).max()) for v in values[:2])
+    if largest > _HIGHEST_SIGNAL:
+        raise FitFailed(
+            f"The pairs of signal and observation hold a value of {largest:.3g}, which "
+            "is no grey value of any camera. Check that the pixel type was read "
+            "correctly, or divide the images by a constant."
+        )
 
 
 def held_out_nll(model: Any, cells: PairCells) -> float:
