@@ -270,7 +270,7 @@ class TestALimitOnTheProcess:
     """The operating system refuses memory; nothing is made up."""
 
     def test_training_goes_on_in_parts_and_learns_the_same(self):
-        plenty, little = probe(4000, "batch"), probe(180, "batch")
+        plenty, little = probe(4000, "batch"), probe(220, "batch")
         assert plenty["notices"] == []
         assert "Memory ran out" in little["notices"][0]
         assert little["loss"] == pytest.approx(plenty["loss"], rel=1e-3)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import gc
 import sys
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from napari_ppn2v.errors import OutOfMemory
@@ -76,6 +77,9 @@ def named_memory_errors(doing: str) -> Iterator[None]:
 def release_memory() -> None:
     """Give back what is held but not used, so that a second try finds it."""
     gc.collect()
+    if sys.platform == "linux":  # elsewhere, what is free goes back by itself
+        with suppress(OSError, AttributeError):  # not in every C library
+            ctypes.CDLL(None).malloc_trim(0)
     torch = sys.modules.get("torch")
     if torch is None:
         return
