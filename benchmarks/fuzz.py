@@ -7,9 +7,9 @@
 Each reader runs in a process of its own, with its memory limited; a case that takes
 longer than the limit, that ends the process or that raises anything but an error of
 ours is a fault, and its file is kept. With `--guided` the cases are those that reach
-new branches of our code, of zipfile and of json, as Atheris (libFuzzer) finds them; it
-is needed then and only then, `pip install atheris`. The readers, their valid files and
-the ways to damage them are those of tests/hardening.
+new branches of our code, as Atheris (libFuzzer) finds them; only then it is needed,
+`pip install atheris`. The readers, their valid files and the ways to damage them are
+those of tests/hardening.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
 SECONDS_PER_CASE = 20
-GUIDED = ("napari_ppn2v.files", "napari_ppn2v.core.noise_models", "zipfile", "json")
+GUIDED = ("napari_ppn2v.files", "napari_ppn2v.core", "napari_ppn2v.pipeline")
 
 
 def arguments() -> argparse.Namespace:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 from hypothesis import example, given, settings
@@ -17,6 +19,7 @@ from napari_ppn2v.core.noise_model_config import NoiseModelConfig
 from napari_ppn2v.errors import BadData, FitFailed, PPN2VError
 from napari_ppn2v.pipeline.config import InferenceConfig, RunConfig, TrainingConfig
 from napari_ppn2v.pipeline.data_check import check_stack
+from napari_ppn2v.pipeline.result_check import check_result
 from napari_ppn2v.stop import StopToken
 
 SIDE = 32
@@ -196,6 +199,38 @@ def run_to_end(job):
             next(job)
     except StopIteration as end:
         return end.value
+
+
+def not_finite(value, path=""):
+    """Name the parts of a nested result that are not finite."""
+    if isinstance(value, float):
+        return [] if np.isfinite(value) else [path]
+    if isinstance(value, np.ndarray):
+        return [] if value.dtype.kind != "f" or np.isfinite(value).all() else [path]
+    if dataclasses.is_dataclass(value):
+        value = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
+    if isinstance(value, (list, tuple)):
+        value = dict(enumerate(value))
+    if not isinstance(value, dict):
+        return []
+    parts = (not_finite(part, f"{path}.{key}") for key, part in value.items())
+    return [name for found in parts for name in found]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        name
+        if name in ("plain", "two values", "large")
+        else pytest.param(name, marks=pytest.mark.slow)
+        for name in FINITE
+    ],
+)
+def test_the_check_of_a_result_has_finite_figures(name):
+    trained = denoise(FINITE[name], "refined").denoiser
+    frames = as_frames(FINITE[name], "TYX")
+    check = run_to_end(check_result(trained, [frames], stop=StopToken()))
+    assert not not_finite(check)
 
 
 @settings(max_examples=25)
