@@ -66,6 +66,20 @@ def read_array(path: Path, *, largest: int) -> NDArray[Any]:
         return _array(file, size)
 
 
+def check_stored(path: Path) -> None:
+    """Refuse an archive that is longer unpacked than packed, before it is unpacked.
+
+    Raises
+    ------
+    ValueError, OSError, zipfile.BadZipFile  As `read_archive`.
+    """
+    with path.open("rb") as file, zipfile.ZipFile(file) as archive:
+        members = archive.infolist()
+    total = sum(info.file_size for info in members)
+    if any(info.compress_type for info in members) or total > path.stat().st_size:
+        raise ValueError(f"it would unpack to {total} bytes")
+
+
 def _named(members: list[zipfile.ZipInfo]) -> Iterator[tuple[str, zipfile.ZipInfo]]:
     for info in members:
         yield info.filename.removesuffix(".npy"), info

@@ -6,6 +6,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from napari_ppn2v.errors import BadFile
+from napari_ppn2v.files.archives import check_stored
 from napari_ppn2v.files.atomic import atomic_path
 
 if TYPE_CHECKING:
@@ -68,9 +69,13 @@ class FileCheckpoint:
         if not self.is_resumed or not self.path.exists():
             return None
         try:
-            return torch.load(self.path, map_location="cpu", weights_only=True)
+            check_stored(self.path)
+            state = torch.load(self.path, map_location="cpu", weights_only=True)
+            if not isinstance(state, dict):
+                raise TypeError("it is no training state")
         except Exception as error:  # the reader raises many kinds on foreign bytes
             raise BadFile(
                 f"The saved training state {self.path.name} cannot be read. "
                 "Start again without resuming."
             ) from error
+        return state

@@ -17,6 +17,7 @@ from napari_ppn2v.core.memory import named_memory_errors
 from napari_ppn2v.core.prior_network import PriorNetwork, pixels
 from napari_ppn2v.errors import BadData, BadFile
 from napari_ppn2v.events import StepDone, Validated
+from napari_ppn2v.files.lazy import DAMAGED
 from napari_ppn2v.pipeline.batch_parts import BatchParts
 from napari_ppn2v.pipeline.schedules import OneCycle, Plateau, Schedule
 
@@ -250,7 +251,7 @@ class Trainer:
                 losses=list(state["losses"]),
                 seconds=state["seconds"],
             )
-        except (KeyError, RuntimeError, ValueError, TypeError) as error:
+        except DAMAGED as error:
             raise _foreign(error) from error
 
     def finish(self, *, is_stopped: bool) -> TrainedPrior:
@@ -346,21 +347,25 @@ def finished_training(
     """Return the training that a checkpoint holds if all its steps are done.
 
     It needs no training data. The best weights are put into `model`.
+
+    Raises
+    ------
+    BadFile  If the kept state belongs to other settings.
     """
     saved = checkpoint.load() if checkpoint is not None else None
-    if saved is None or saved["step"] < config.n_steps or not saved["best_weights"]:
-        return None
     try:
+        if saved is None or saved["step"] < config.n_steps or not saved["best_weights"]:
+            return None
         model.load_state_dict(saved["best_weights"])
-    except RuntimeError as error:
+        return TrainedPrior(
+            model=model.eval(),
+            curve=tuple(CurvePoint(*point) for point in saved["curve"]),
+            n_steps=saved["step"],
+            best_step=saved["best_step"],
+            is_stopped=False,
+        )
+    except DAMAGED as error:
         raise _foreign(error) from error
-    return TrainedPrior(
-        model=model.eval(),
-        curve=tuple(CurvePoint(*point) for point in saved["curve"]),
-        n_steps=saved["step"],
-        best_step=saved["best_step"],
-        is_stopped=False,
-    )
 
 
 def _foreign(error: Exception) -> BadFile:
