@@ -20,6 +20,7 @@ import numpy as np
 import tifffile
 import torch
 
+from napari_ppn2v.api import apply
 from napari_ppn2v.core.denoiser import Denoiser
 from napari_ppn2v.core.frames import as_frames
 from napari_ppn2v.core.inference import Blindness
@@ -229,12 +230,10 @@ def read_library(path: Path) -> None:
 
 
 def read_model(path: Path) -> None:
-    found = load_model(path)
-    image = STACK[0].astype(np.float32)
-    estimate = found.estimate_image(image)
-    for name in ("prior_mean", "mmse", "posterior_std"):
-        values = getattr(estimate, name)
-        assert values is None or np.isfinite(values).all(), name
+    """Load a model and denoise with it; what is not finite has to be refused."""
+    found = apply(load_model(path), STACK[0], posterior_std=True, device="cpu")
+    assert np.isfinite(found.image).all()
+    assert np.isfinite(found.posterior_std).all()
 
 
 def read_maps(path: Path) -> None:

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from napari_ppn2v.errors import BadFile, PPN2VError
+from napari_ppn2v.files.images import open_image
 from napari_ppn2v.files.noise_model_files import load_noise_model
 
 from .mutations import as_npy, mutated_file, npy_header, zipped
@@ -126,6 +127,13 @@ def test_arrays_of_impossible_shape_are_refused_at_once(tmp_path, shape, kind):
     for path in tmp_path.iterdir():
         with pytest.raises(BadFile, match="damaged"):
             load_noise_model(path)
+
+
+@pytest.mark.parametrize("shape", [(-1,), (3,), (10**15,)])
+def test_elements_without_a_size_do_not_end_the_program(tmp_path, shape):
+    (tmp_path / "a.npy").write_bytes(npy_header(shape, "|S0", True) + bytes(9))
+    with pytest.raises(BadFile, match="cannot be read"):
+        open_image(tmp_path / "a.npy")
 
 
 def test_two_parts_of_the_same_name_are_refused(tmp_path):

@@ -154,14 +154,14 @@ def _is_noise_model(path: Path) -> bool:
 
     if path.suffix.lower() == ".npz":
         return True  # no image of ours, so let the reader say what is wrong
-    import numpy as np
-
+    from napari_ppn2v.files.archives import read_array_header
     from napari_ppn2v.files.noise_model_files import load_noise_model
 
     try:
         read_provenance(path)
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
-        if array.ndim != 3 or len(array) != 3 or array.dtype.kind != "f":
+        header = read_array_header(path)
+        is_triple = len(header.shape) == 3 and header.shape[0] == 3
+        if not is_triple or header.dtype.kind != "f":
             return False
         load_noise_model(path)
     except (BadFile, ValueError, OSError):

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import io
 import zipfile
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -27,6 +27,28 @@ _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # what NumPy writes
 _LONGEST_HEADER = 10_000  # bytes; longer ones take a parser minutes
 _MOST_MEMBERS = 10_000
 _UNPACKED, _SLACK = 1100, 1_000_000  # a deflated byte holds up to 1032
+
+
+class ArrayHeader(NamedTuple):
+    """What the beginning of an array file says, within reason.
+
+    `offset` is where its `n_bytes` bytes of elements begin.
+    """
+
+    shape: tuple[int, ...]
+    dtype: np.dtype
+    offset: int
+    n_bytes: int
+    is_fortran: bool
+
+
+def read_array_header(path: Path) -> ArrayHeader:
+    """Read the header of an .npy; raises as `read_archive`.
+
+    NumPy itself ends the program on some of them, by a division by zero.
+    """
+    with path.open("rb") as file:
+        return _header(file.read(_LONGEST_HEADER + 16))
 
 
 def read_archive(
@@ -109,6 +131,21 @@ def _member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> NDArray[Any]:
 def _array(stream: IO[bytes], size: int) -> NDArray[Any]:
     """Read one array of a file, or of a part of it, that is `size` bytes long."""
     start = stream.read(min(size, _LONGEST_HEADER + 16))
+    header = _header(start)
+    if header.offset + header.n_bytes != size:
+        raise ValueError(
+            f"an array of {header.n_bytes} bytes is announced, but there are "
+            f"{size - header.offset}"
+        )
+    content = start[header.offset :] + stream.read(size - len(start))
+    if len(content) != header.n_bytes:
+        raise EOFError("an array ends too early")
+    flat = np.frombuffer(bytearray(content), header.dtype)
+    return flat.reshape(header.shape, order="F" if header.is_fortran else "C")
+
+
+def _header(start: bytes) -> ArrayHeader:
+    """Read the header at the beginning of an array file."""
     head = io.BytesIO(start)
     version = np.lib.format.read_magic(head)
     read_header = {
@@ -118,18 +155,8 @@ def _array(stream: IO[bytes], size: int) -> NDArray[Any]:
     if read_header is None:
         raise ValueError(f"an array of the version {version} is not known")
     shape, is_fortran, dtype = read_header(head, max_header_size=_LONGEST_HEADER)
-    count = _count(shape, dtype)
-    n_bytes = count * dtype.itemsize
-    if head.tell() + n_bytes != size:
-        raise ValueError(
-            f"an array of {n_bytes} bytes is announced, but there are "
-            f"{size - head.tell()}"
-        )
-    content = start[head.tell() :] + stream.read(size - len(start))
-    if len(content) != n_bytes:
-        raise EOFError("an array ends too early")
-    flat = np.frombuffer(bytearray(content), dtype, count)
-    return flat.reshape(shape, order="F" if is_fortran else "C")
+    n_bytes = _count(shape, dtype) * dtype.itemsize
+    return ArrayHeader(shape, dtype, head.tell(), n_bytes, is_fortran)
 
 
 def _count(shape: tuple[int, ...], dtype: np.dtype) -> int:

@@ -10,10 +10,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from napari_ppn2v.core.axes import check_axes
 from napari_ppn2v.errors import BadFile
+from napari_ppn2v.files.archives import read_array_header
 from napari_ppn2v.files.lazy import DAMAGED, LazyArray, RawArray, unreadable
 from napari_ppn2v.files.source import ImageSource
 from napari_ppn2v.files.stacks import stack_of_files
@@ -143,15 +142,15 @@ def _first_bytes(path: Path) -> bytes:
 
 def _open_npy(path: Path, series: int = 0) -> ImageSource:
     try:
-        mapped = np.load(path, mmap_mode="r", allow_pickle=False)
+        header = read_array_header(path)
     except DAMAGED as error:
         raise unreadable(path, error) from error
     data = RawArray(
         path,
-        shape=mapped.shape,
-        dtype=mapped.dtype,
-        offset=mapped.offset,
-        is_fortran=mapped.flags.fnc,
+        shape=header.shape,
+        dtype=header.dtype,
+        offset=header.offset,
+        is_fortran=header.is_fortran,
     )
     return ImageSource(data=data, axes=None, metadata={"format": "npy"})
 

@@ -242,7 +242,9 @@ def _check_weights(wanted: dict[str, Any], found: dict[str, NDArray]) -> None:
     for name, weight in found.items():
         if weight.shape != tuple(wanted[name].shape):
             raise ValueError(f"its weight {name!r} has the shape {weight.shape}")
-        if weight.dtype.kind not in "fiu" or not np.isfinite(weight).all():
+        largest = np.finfo(np.float32).max
+        is_number = weight.dtype.kind in "fiu"
+        if not is_number or not (np.abs(weight) <= largest).all():
             raise ValueError(f"its weight {name!r} is not a finite number everywhere")
 
 
