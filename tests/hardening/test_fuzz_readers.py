@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import pickle
 import random
+import struct
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -17,7 +19,7 @@ from napari_ppn2v.files.images import open_image
 from napari_ppn2v.files.noise_model_files import load_noise_model
 
 from .mutations import as_npy, mutated_file, npy_header, zipped
-from .readers import MAPS, READERS, fault_of
+from .readers import MAPS, READERS, STACK, fault_of
 
 _SLOW_EXAMPLES, _EXAMPLES = 2000, 6
 SEEDS = st.integers(0, 2**62)
@@ -155,3 +157,38 @@ def test_weights_that_are_not_finite_are_refused(tmp_path):
         np.savez(file, **arrays)
     with pytest.raises(BadFile, match=r"prior\.linear\.bias"):
         reader.read(tmp_path / reader.name)
+
+
+def directories(content: bytes) -> list[int]:
+    """Offsets of the directories of a small TIFF, and of the links behind each."""
+    (at,) = struct.unpack_from("<I", content, 4)
+    found = []
+    while at:
+        (count,) = struct.unpack_from("<H", content, at)
+        found.append(at)
+        (at,) = struct.unpack_from("<I", content, at + 2 + 12 * count)
+    return found
+
+
+@pytest.mark.parametrize(("last", "back_to"), [(0, 0), (2, 0), (2, 1), (1, 1)])
+def test_a_list_of_pages_that_goes_round_in_circles_is_refused(tmp_path, last, back_to):
+    path = tmp_path / "circle.tif"
+    with tifffile.TiffWriter(path) as writer:
+        for frame in (STACK[0], STACK[1], STACK[0] + 1):
+            writer.write(frame, photometric="minisblack", metadata=None)
+    content = bytearray(path.read_bytes())
+    places = directories(bytes(content))
+    (count,) = struct.unpack_from("<H", content, places[last])
+    struct.pack_into("<I", content, places[last] + 2 + 12 * count, places[back_to])
+    path.write_bytes(content)
+    with pytest.raises(BadFile, match="incomplete"):
+        open_image(path)
+
+
+def test_a_missing_decoder_is_named(tmp_path):
+    path = tmp_path / "zstd.tif"
+    tifffile.imwrite(path, STACK[0], photometric="minisblack", compression="zlib")
+    with tifffile.TiffFile(path, mode="r+") as tif:
+        tif.pages.first.tags["Compression"].overwrite(50000)
+    with pytest.raises(BadFile, match=r"imagecodecs|cannot be read"):
+        open_image(path)

@@ -138,6 +138,12 @@ def test_images_without_grey_values_are_refused_before_training(name):
         denoise(image)
 
 
+def test_more_pixels_than_any_drive_holds_are_refused():
+    endless = np.lib.stride_tricks.as_strided(PLAIN, (2**30, 2**20, 2**20), (0, 0, 0))
+    with pytest.raises(BadData, match="1073741824, 1048576, 1048576"):
+        as_frames(endless, "TYX")
+
+
 @pytest.mark.parametrize("name", ["one photon", "few photons"])
 def test_images_of_almost_no_photons_are_denoised_or_too_few(name):
     image = np.zeros(PLAIN.shape)

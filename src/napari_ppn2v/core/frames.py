@@ -7,6 +7,7 @@ known to `AxisLayout` alone.
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -34,6 +35,7 @@ _UNREADABLE = (OSError, EOFError, ValueError, KeyError, TypeError, RuntimeError)
 
 _FAINTEST, _STRONGEST = 1e-9, 1e9  # ADU
 _RESOLUTION = 2.0**-20
+_MOST_PIXELS = 2**60
 
 
 class ArrayLike(Protocol):
@@ -341,6 +343,11 @@ def _as_array(data: Any) -> ArrayLike:
         raise BadData(
             f"The image is empty (shape {tuple(data.shape)}). Check the file and the "
             "range of frames chosen."
+        )
+    if math.prod(int(size) for size in data.shape) > _MOST_PIXELS:
+        raise BadData(
+            f"The image claims to have the shape {tuple(data.shape)}, which no drive "
+            "holds. What it says about itself is damaged; export it once more."
         )
     return data
 

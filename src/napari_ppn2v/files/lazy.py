@@ -35,6 +35,7 @@ DAMAGED = (
     AssertionError,
     AttributeError,
     EOFError,
+    ImportError,
     LookupError,
     MemoryError,
     OSError,
@@ -288,7 +289,7 @@ def unreadable(path: Path, error: Exception) -> PPN2VError:
             f"The file {path} is no longer there. It was moved, renamed or removed, or "
             "its drive is gone. Put it back, then start again or resume."
         )
-    if "imagecodecs" in str(error):
+    if "imagecodecs" in str(error) or isinstance(error, ImportError):
         return BadFile(
             f"The pixels of {path} are compressed in a way that needs an additional "
             f"package ({error}). Install it with 'pip install imagecodecs', or save "

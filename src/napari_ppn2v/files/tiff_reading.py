@@ -34,7 +34,10 @@ if TYPE_CHECKING:
 
 _SPATIAL = {"X": "PhysicalSizeX", "Y": "PhysicalSizeY", "Z": "PhysicalSizeZ"}
 _NAMED_FILE = re.compile(r"FileName\s*=\s*[\"']([^\"']*)[\"']")
-_DAMAGE = ("invalid page offset", "invalid value offset", "invalid offset", "corrupted")
+_DAMAGE = (
+    *("invalid page offset", "invalid value offset", "invalid offset", "corrupted"),
+    "circular reference",
+)
 _RESOLUTION_PER_CENTIMETRE = 3
 
 
@@ -58,6 +61,7 @@ def open_tiff(path: Path, series: int = 0) -> ImageSource:
         except DAMAGED as error:
             raise unreadable(path, error) from error
         try:
+            len(tif.pages)  # finds lists that go round in circles, which others follow
             _check_named_files(tif, path)
             chosen = _chosen_series(tif, path, series)
             _check_complete(tif, chosen, path, damage)
