@@ -6,6 +6,7 @@ import dataclasses
 
 import numpy as np
 import pytest
+import zarr
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
@@ -17,6 +18,7 @@ from napari_ppn2v.core.metrics import psnr, scale_invariant_psnr, ssim
 from napari_ppn2v.core.network_config import UNetConfig
 from napari_ppn2v.core.noise_model_config import NoiseModelConfig
 from napari_ppn2v.errors import BadData, FitFailed, PPN2VError
+from napari_ppn2v.files.images import open_image
 from napari_ppn2v.pipeline.config import InferenceConfig, RunConfig, TrainingConfig
 from napari_ppn2v.pipeline.data_check import check_stack
 from napari_ppn2v.pipeline.result_check import check_result
@@ -138,10 +140,13 @@ def test_images_without_grey_values_are_refused_before_training(name):
         denoise(image)
 
 
-def test_more_pixels_than_any_drive_holds_are_refused():
-    endless = np.lib.stride_tricks.as_strided(PLAIN, (2**30, 2**20, 2**20), (0, 0, 0))
+def test_more_pixels_than_any_drive_holds_are_refused(tmp_path):
+    shape, chunks = (2**30, 2**20, 2**20), (1, 64, 64)
+    options = {"shape": shape, "chunks": chunks, "dtype": "u2"}
+    zarr.create_array(str(tmp_path / "endless.zarr"), **options)
+    source = open_image(tmp_path / "endless.zarr")
     with pytest.raises(BadData, match="1073741824, 1048576, 1048576"):
-        as_frames(endless, "TYX")
+        as_frames(source.data, "TYX")
 
 
 @pytest.mark.parametrize("name", ["one photon", "few photons"])
