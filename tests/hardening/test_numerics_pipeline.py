@@ -309,3 +309,17 @@ def test_fits_of_noise_models_end_in_a_model_or_a_refusal(
     low, high = fitted.model.signal_range
     s = torch.linspace(low, high, 9)
     assert torch.isfinite(fitted.model.log_likelihood(s[:, None], s[None])).all()
+
+
+class Claiming:
+    """A source that claims a shape, as damaged files make readers do."""
+
+    dtype = np.dtype("u2")
+
+    def __init__(self, *shape):
+        self.shape = shape
+
+
+def test_an_image_of_negative_size_is_refused():
+    with pytest.raises(BadData, match=r"\(2, -24, -20\)"):
+        as_frames(Claiming(2, -24, -20), "TYX")

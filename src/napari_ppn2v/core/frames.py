@@ -339,7 +339,7 @@ def _as_array(data: Any) -> ArrayLike:
                 f"{error}. Give an array, or images that all have the same size."
             ) from error
     _check_dtype(data.dtype)
-    if 0 in data.shape:
+    if any(size < 1 for size in data.shape):
         raise BadData(
             f"The image is empty (shape {tuple(data.shape)}). Check the file and the "
             "range of frames chosen."
