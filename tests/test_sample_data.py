@@ -282,6 +282,17 @@ def test_a_downloaded_set_opens_as_two_layers_read_when_looked_at(data_set):
     np.testing.assert_array_equal(frame, tifffile.imread(data_set / NOISY)[2])
 
 
+def test_a_script_with_a_window_but_no_viewer_gets_its_download(server, data_set, qapp):
+    server.seconds_per_piece = (
+        0.03  # longer than it is looked whether a viewer is there
+    )
+    layers = sample_data.open_data_set("convallaria")
+    assert [layer[1]["name"] for layer in layers] == [
+        "Convallaria, calibration",
+        "Convallaria",
+    ]
+
+
 def test_the_window_lives_on_during_a_download(
     server, data_set, viewer_rig, make_napari_viewer, slowdown
 ):

@@ -154,8 +154,10 @@ def test_a_new_run_replaces_no_model_of_the_same_name(dock, qtbot, tmp_path):
         press(panel.start)
         qtbot.waitUntil(is_over(panel), timeout=SECONDS)
     assert list(panel.session.denoisers) == ["a/b: 1", "a/b: 1 (2)"]
-    panel.denoising.save_model(tmp_path / ".ppn2v")  # a name without a name
-    assert [path.name for path in tmp_path.iterdir()] == ["model.ppn2v"]
+    folder = tmp_path / "models"
+    folder.mkdir()
+    panel.denoising.save_model(folder / ".ppn2v")  # a name without a name
+    assert [path.name for path in folder.iterdir()] == ["model.ppn2v"]
 
 
 @pytest.mark.parametrize(

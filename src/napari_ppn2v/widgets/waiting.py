@@ -54,10 +54,12 @@ def wait_for(job: Callable[[Amount], Any], *, title: str) -> Any:
 def _stay_alive_until(future: Future[Any], bar: "_Bar") -> None:
     """Handle the window's events until the job is done, or nobody wants it any more."""
     loop, timer = QEventLoop(), QTimer()
+    had_viewer = napari.current_viewer() is not None  # scripts can have none
 
     def look() -> None:
         bar.show()
-        if future.done() or bar.is_canceled or napari.current_viewer() is None:
+        is_closed = had_viewer and napari.current_viewer() is None
+        if future.done() or bar.is_canceled or is_closed:
             loop.quit()
 
     timer.timeout.connect(look)
