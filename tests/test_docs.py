@@ -276,6 +276,8 @@ def viewer_after_a_run():
 
 WITH_PYTHON = [path for path in DOCUMENTS if blocks(path, "python")]
 LONGER = {
+    "docs/how-to/export-to-the-model-zoo.md",
+    "docs/how-to/python-arrays.md",
     "docs/tutorials/python.md",
     "docs/how-to/reuse-a-model.md",
     "docs/how-to/time-lapse-channels-z-stacks.md",

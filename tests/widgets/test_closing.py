@@ -51,6 +51,7 @@ def test_a_closed_dock_ends_its_run_in_every_stage_and_can_be_opened_again(slowd
     assert noted["kept"] == []  # of docks and of the pixels they worked on
 
 
+@pytest.mark.slow
 def test_a_closed_viewer_ends_its_run_and_leaves_the_one_of_another_viewer(slowdown):
     noted = play("viewers")
     assert noted["seconds"] < SECONDS * slowdown
@@ -65,7 +66,9 @@ def test_the_viewer_asks_before_it_is_closed_in_the_middle_of_a_run(slowdown):
     assert noted["seconds"] < SECONDS * slowdown
 
 
-@pytest.mark.parametrize("scene", ["quit", "quit while loading"])
+@pytest.mark.parametrize(
+    "scene", ["quit", pytest.param("quit while loading", marks=pytest.mark.slow)]
+)
 def test_the_program_ends_though_a_run_goes_on(scene):
     assert play(scene)["is_busy"]
 
