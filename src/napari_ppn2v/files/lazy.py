@@ -41,6 +41,7 @@ DAMAGED = (
     OSError,
     RuntimeError,
     SyntaxError,
+    SystemError,
     TypeError,
     ValueError,
     struct.error,
