@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -314,11 +313,11 @@ def test_convergence_has_a_point_for_each_budget(tmp_path):
     out = tmp_path / "results"
     command = ["convergence", ".", "--data-set", "small", "--out", str(out)]
     command += ["--workers", "0"]
-    cli.main([*command, "--budgets", "1", "3", "--methods", "n2v-ours"])
+    cli.main([*command, "--budgets", "2", "5", "--methods", "n2v-ours"])
     rows = read_rows(out / "convergence.csv")
-    # on a busy machine one second may hold no training
-    assert [row["amount"] for row in rows] in ([1, 3], [3])
-    assert all(a["steps"] < b["steps"] for a, b in itertools.pairwise(rows))
+    # of one second a busy machine leaves nothing to train in
+    assert [row["amount"] for row in rows] == [2, 5]
+    assert rows[0]["steps"] < rows[1]["steps"]
     page = (out / "convergence.md").read_text(encoding="utf-8")
-    assert f"| {rows[-1]['psnr']:.2f} (n = 1) |" in page
+    assert f"| Noise2Void, ours | {rows[0]['psnr']:.2f} (n = 1) |" in page
     assert (out / "convergence-small.png").stat().st_size > 10_000
