@@ -60,6 +60,13 @@ class TrainingConfig:
         "'equal' everywhere (as published).",
         choices=("noise", "equal"),
     )
+    optimizer: str = setting(
+        "muon",
+        label="Optimizer",
+        help="'muon' changes the weights of each convolution together and learns more "
+        "from each step; 'adam' changes each weight by itself (as published).",
+        choices=("muon", "adam"),
+    )
     learning_rate: float = setting(
         3e-3, label="Learning rate", help="Highest learning rate.", minimum=1e-7
     )

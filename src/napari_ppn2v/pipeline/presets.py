@@ -25,7 +25,7 @@ def _ours(name: str, n_steps: int) -> RunConfig:
         preset=name,
         pretraining=TrainingConfig(learning_rate=3e-3, n_steps=300),
         training=TrainingConfig(learning_rate=2e-3, n_steps=300),
-        refinement=TrainingConfig(learning_rate=2e-3, n_steps=300),
+        refinement=TrainingConfig(learning_rate=4e-3, n_steps=300),
     )
     return config.with_steps(n_steps)
 
@@ -39,6 +39,7 @@ def _paper_ppn2v() -> RunConfig:
         mask_box=6,  # about 278 hidden pixels of 100²; the paper says 312
         replacement="random",
         weighting="equal",
+        optimizer="adam",
         learning_rate=1e-3,
         schedule="plateau",
         steps_per_validation=5,
@@ -68,6 +69,7 @@ def _paper_n2v(name: str, n_filters: int, kernel_size: int) -> RunConfig:
         mask_box=8,  # one in each box: 64 hidden pixels per patch of 64²
         replacement="random",
         weighting="equal",
+        optimizer="adam",
         learning_rate=4e-4,
         schedule="plateau",
         steps_per_validation=400,

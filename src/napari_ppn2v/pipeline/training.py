@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from napari_ppn2v.core.memory import named_memory_errors
+from napari_ppn2v.core.optimizers import make_optimizer
 from napari_ppn2v.core.prior_network import PriorNetwork, pixels
 from napari_ppn2v.errors import BadData, BadFile
 from napari_ppn2v.events import StepDone, Validated
@@ -114,7 +115,7 @@ class Trainer:
         self.model, self.source, self.objective = model, source, objective
         self.config = config
         self.rng = np.random.default_rng(seed)
-        self.optimizer = torch.optim.AdamW(model.parameters(), weight_decay=0.0)
+        self.optimizer = make_optimizer(config.optimizer, model)
         self.schedule = make_schedule(config)
         self.progress = _Progress()
         self.validation = source.validation()
