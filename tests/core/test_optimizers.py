@@ -34,7 +34,7 @@ def test_an_orthogonalised_matrix_keeps_its_directions_and_evens_their_strength(
     left, strength, right = torch.linalg.svd(matrix, full_matrices=False)
     # three decades between the strongest and the weakest direction
     strength = torch.logspace(0, -3, len(strength), dtype=torch.float64)
-    evened = orthogonalised(left * strength @ right)
+    evened = orthogonalised([left * strength @ right])[0]
     inside = left.T @ evened @ right.T
     assert inside.diag().max() < 1.3
     assert inside.diag()[strength > 0.02].min() > 0.5
@@ -43,11 +43,20 @@ def test_an_orthogonalised_matrix_keeps_its_directions_and_evens_their_strength(
 
 
 def test_an_orthogonalised_matrix_of_zeros_is_zero_and_its_scale_does_not_matter():
-    assert orthogonalised(torch.zeros(3, 5)).eq(0).all()
+    assert orthogonalised([torch.zeros(3, 5)])[0].eq(0).all()
     matrix = torch.randn(3, 5, generator=torch.Generator().manual_seed(0))
-    assert torch.allclose(
-        orthogonalised(1e-12 * matrix), orthogonalised(1e6 * matrix), atol=1e-4
-    )
+    faint, strong = orthogonalised([1e-12 * matrix, 1e6 * matrix])
+    assert torch.allclose(faint, strong, atol=1e-4)
+
+
+def test_matrices_of_any_sizes_are_orthogonalised_together_as_alone():
+    generator = torch.Generator().manual_seed(0)
+    shapes = [(4, 9), (16, 4), (4, 30), (16, 16), (1, 3)]
+    matrices = [torch.randn(shape, generator=generator) for shape in shapes]
+    together = orthogonalised(matrices)
+    assert [tuple(m.shape) for m in together] == shapes
+    for matrix, evened in zip(matrices, together, strict=True):
+        assert torch.allclose(orthogonalised([matrix])[0], evened, atol=1e-5)
 
 
 def test_biases_and_first_layers_change_as_by_adam():

@@ -9,14 +9,13 @@ docs/explanation/closing-the-gap.md.
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
 MOMENTUM = 0.95
 MATRIX_RATE = 2.5
@@ -25,8 +24,8 @@ ITERATIONS = 5
 _QUINTIC = (3.4445, -4.7750, 2.0315)  # Jordan et al. 2024
 
 
-def orthogonalised(matrix: Tensor) -> Tensor:
-    """Return the singular vectors of `matrix` with singular values near 1.
+def orthogonalised(matrices: Sequence[Tensor]) -> list[Tensor]:
+    """Return the singular vectors of each matrix with singular values near 1.
 
     Five steps of a Newton-Schulz iteration with the quintic of Jordan et al. 2024,
     which leaves the singular values between about 0.7 and 1.2; that is near enough,
@@ -34,21 +33,46 @@ def orthogonalised(matrix: Tensor) -> Tensor:
 
     Parameters
     ----------
-    matrix : (M, N)
+    matrices : (M, N) each
 
     Returns
     -------
-    (M, N), zero where `matrix` is zero.
+    (M, N) each, zero where the matrix is zero.
+    """
+    wide = [_unit(m.T if m.shape[0] > m.shape[1] else m) for m in matrices]
+    sizes = [len(m) for m in wide]
+    factors: list[Tensor] = list(wide)
+    for size in set(sizes):
+        where = [i for i, own in enumerate(sizes) if own == size]
+        found = _evening(torch.stack([wide[i] @ wide[i].T for i in where]))
+        for i, factor in zip(where, found, strict=True):
+            factors[i] = factor
+    even = [factor @ m for factor, m in zip(factors, wide, strict=True)]
+    return [
+        e.T if m.shape[0] > m.shape[1] else e
+        for e, m in zip(even, matrices, strict=True)
+    ]
+
+
+def _unit(matrix: Tensor) -> Tensor:
+    return matrix / matrix.norm().clamp_min(1e-30)
+
+
+def _evening(squares: Tensor) -> Tensor:
+    """Return the matrices that even X where X X' = `squares`: (B, M, M) both.
+
+    Each step multiplies X by a polynomial of X X', so that the small squares tell the
+    whole iteration. Those of equal size are done together: alone, each would take
+    less time than its call.
     """
     a, b, c = _QUINTIC
-    is_tall = matrix.shape[0] > matrix.shape[1]
-    # products of the short side are the cheaper ones
-    x = matrix.T if is_tall else matrix
-    x = x / x.norm().clamp_min(1e-30)
+    identity = torch.eye(squares.shape[-1]).to(squares)
+    factor = identity.expand_as(squares)
     for _ in range(ITERATIONS):
-        square = x @ x.T
-        x = a * x + (b * square + c * square @ square) @ x
-    return x.T if is_tall else x
+        step = a * identity + b * squares + c * (squares @ squares)
+        factor = step @ factor
+        squares = step @ squares @ step
+    return factor
 
 
 class Muon(torch.optim.Optimizer):
@@ -90,22 +114,21 @@ class Muon(torch.optim.Optimizer):
         matrices, others = self.param_groups
         self._adam.param_groups[0]["lr"] = others["lr"]
         self._adam.step()
-        for weights in matrices["params"]:
-            if weights.grad is not None:
-                rate = matrices["lr"] * self.matrix_rate
-                self._change(weights, weights.grad, rate)
+        changed = [w for w in matrices["params"] if w.grad is not None]
+        changes = orthogonalised([self._momentum(weights) for weights in changed])
+        for weights, change in zip(changed, changes, strict=True):
+            rows, columns = change.shape
+            rate = matrices["lr"] * self.matrix_rate * max(1.0, rows / columns) ** 0.5
+            weights.sub_(change.reshape(weights.shape), alpha=rate)
 
-    def _change(self, weights: Tensor, gradient: Tensor, rate: float) -> None:
-        kept = self.state[weights]
+    def _momentum(self, weights: Tensor) -> Tensor:
+        """Take the gradient into the momentum; return it looking ahead, as a matrix."""
+        gradient, kept = weights.grad, self.state[weights]
+        assert gradient is not None
         if "momentum" not in kept:
             kept["momentum"] = torch.zeros_like(gradient)
-        mean = kept["momentum"]
-        mean.lerp_(gradient, 1 - self.momentum)
-        ahead = gradient.lerp(mean, self.momentum)
-        change = orthogonalised(ahead.reshape(ahead.shape[0], -1))
-        rows, columns = change.shape
-        change = change * math.sqrt(max(1.0, rows / columns))
-        weights.sub_(change.reshape(weights.shape), alpha=rate)
+        mean = kept["momentum"].lerp_(gradient, 1 - self.momentum)
+        return gradient.lerp(mean, self.momentum).flatten(1)
 
     def state_dict(self) -> dict[str, Any]:
         """Return all that the next step depends on."""
