@@ -182,7 +182,7 @@ def plan_steps(
     A dry run of all stages times their steps, validations and all that is fixed.
     """
     config = settings(method, 0, task.training, size, task.noise_models)
-    n_steps = DRY_RUN_STEPS * len(config.stages)
+    n_steps = _dry_run_steps(budgets) * len(config.stages)
     trained = train(method, task, seed=0, n_steps=n_steps, size=size)
     return [
         trained.clock.steps_within(
@@ -192,7 +192,17 @@ def plan_steps(
     ]
 
 
-DRY_RUN_STEPS = 40
+DRY_RUN_STEPS = (40, 200)
+
+
+def _dry_run_steps(budgets: Sequence[float]) -> int:
+    """Return the steps of each training of a dry run, more for longer budgets.
+
+    After very few steps the pseudo ground truth is so poor that noise models take far
+    longer to fit than they will, and the budget would not be used.
+    """
+    fewest, most = DRY_RUN_STEPS
+    return int(min(most, max(fewest, 2.5 * min(budgets))))
 
 
 def predict(denoiser: Denoiser, images: Any) -> tuple[list[Any], float]:

@@ -212,7 +212,7 @@ def assert_report_needs_csv_and_crops_alone(name: str, out: Path, home: Path) ->
 def test_photographs_are_scored_beside_the_papers_figures(
     folder, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(training, "DRY_RUN_STEPS", 2)
+    monkeypatch.setattr(training, "DRY_RUN_STEPS", (2, 2))
     methods = ["noisy", "mean-3", "nlm", "n2v-published", "n2v-ours", "care"]
     options = ["--methods", *methods, "--seconds", "0.1", "--slow-images", "2"]
     out = experiment("bsd68", folder, tmp_path, *options)

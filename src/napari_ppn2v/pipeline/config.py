@@ -38,7 +38,7 @@ class TrainingConfig:
         maximum=1024,
     )
     mask_box: int = setting(
-        3,
+        2,
         label="Mask box",
         unit="pixels",
         help="One pixel is hidden at a random place in every box of this side.",
