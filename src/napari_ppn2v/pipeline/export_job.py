@@ -47,7 +47,9 @@ if TYPE_CHECKING:
 
     Image = NDArray[np.float32]
 
-STAGE, N_STEPS = "export", 4
+STAGE = "export"
+TEST_IMAGE, MODULE, RUN, COMPARED, N_STEPS = 5, 20, 55, 90, 100
+"""Steps that are done when each part of an export is."""
 NOISE_MODEL_NAME = "noise_model.npz"
 WORTH_A_WARNING = 0.1  # difference over residual
 
@@ -97,6 +99,9 @@ class ExportReport:
     def is_stopped(self) -> bool:
         """Whether the user stopped before it was written."""
         return self.path is None
+
+
+_STOPPED = ExportReport(None, 0.0, 0.0)
 
 
 def export_file(
@@ -181,20 +186,24 @@ def export_denoiser(
     yield StageStarted(STAGE, N_STEPS)
     yield from _say_what_is_missing(card, frames)
     observation = test_image(denoiser, frames)
-    yield StepDone(STAGE, 1, N_STEPS)
-    weights = saved_module(denoiser, with_std=with_std)
-    yield StepDone(STAGE, 2, N_STEPS)
+    yield StepDone(STAGE, TEST_IMAGE, N_STEPS)
     if stop.is_stopped:
-        return ExportReport(None, 0.0, 0.0)
+        return _STOPPED
+    weights = saved_module(denoiser, with_std=with_std)
+    yield StepDone(STAGE, MODULE, N_STEPS)
+    if stop.is_stopped:
+        return _STOPPED
     outputs = run_saved_module(weights, observation[None, None], with_std=with_std)
+    yield StepDone(STAGE, RUN, N_STEPS)
+    own = yield from _own_estimate(denoiser, observation, stop)
+    if own is None:
+        return _STOPPED
     estimate = outputs[ESTIMATE][0, 0]
-    own = denoiser.result(denoiser.estimate_image(observation))
     difference = float(np.abs(estimate - own).max())
     residual = float(np.sqrt(np.mean((observation - estimate) ** 2)))
-    yield StepDone(STAGE, 3, N_STEPS)
     yield from _say_how_alike(difference, residual)
     if stop.is_stopped:
-        return ExportReport(None, difference, residual)
+        return _STOPPED
     facts = _facts(denoiser, difference, residual, frames is None, with_std)
     save_bioimage_model(
         out,
@@ -212,7 +221,7 @@ def export_denoiser(
             facts=_plain(denoiser, facts),
         ),
     )
-    yield StepDone(STAGE, 4, N_STEPS)
+    yield StepDone(STAGE, N_STEPS, N_STEPS)
     yield StageFinished(STAGE, time.perf_counter() - began)
     return ExportReport(out, difference, residual)
 
@@ -241,6 +250,20 @@ def run_saved_module(
     names = (ESTIMATE, POSTERIOR_STD) if with_std else (ESTIMATE,)
     parts = found if with_std else (found,)
     return {name: part.numpy() for name, part in zip(names, parts, strict=True)}
+
+
+def _own_estimate(
+    denoiser: Denoiser, observation: Image, stop: StopToken
+) -> Generator[Event, None, Image | None]:
+    """Denoise the test image as napari-ppn2v does; None if stopped."""
+    passes = denoiser.image_passes(observation)
+    while not stop.is_stopped:
+        try:
+            share = next(passes)
+        except StopIteration as end:
+            return denoiser.result(end.value)
+        yield StepDone(STAGE, round(RUN + share * (COMPARED - RUN)), N_STEPS)
+    return None
 
 
 def _check_can_leave(denoiser: Denoiser, *, with_std: bool) -> None:
@@ -312,7 +335,7 @@ def _facts(
         version=__version__,
         method=denoiser.method,
         estimate=denoiser.estimate,
-        passes=_passes(denoiser),
+        passes=denoiser.n_passes,
         noise_model="" if noise_model is None else noise_model.kind,
         signal_range=None if noise_model is None else noise_model.signal_range,
         mean=model.normalisation.mean,
@@ -324,13 +347,6 @@ def _facts(
         is_simulated=is_simulated,
         has_std=has_std,
     )
-
-
-def _passes(denoiser: Denoiser) -> int:
-    blindness = None if denoiser.estimate == "refined" else denoiser.blindness
-    if blindness is not None:
-        return int(blindness.box**2)
-    return 8 if denoiser.averages_orientations else 1
 
 
 def _plain(denoiser: Denoiser, facts: Facts) -> dict[str, Any]:
