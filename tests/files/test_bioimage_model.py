@@ -435,6 +435,14 @@ def test_slow_estimates_are_tested_on_a_small_image(denoiser, tmp_path, what):
     assert shapes == [(256, 256), (smallest, smallest)]
 
 
+def test_a_folder_that_is_not_there_is_said_before_anything_is_computed(
+    denoiser, tmp_path
+):
+    out, card = tmp_path / "nowhere" / "a.zip", ModelCard(name="Cells of mine")
+    with pytest.raises(CannotWrite, match="no folder"):
+        next(export_denoiser(denoiser, out, card, StopToken()))
+
+
 def test_a_failure_leaves_an_older_package_as_it_was(package, denoiser):
     before = package.path.read_bytes()
     blank = np.full((150, 130), np.nan, np.float32)

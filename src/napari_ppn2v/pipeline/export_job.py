@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import io
 import tempfile
 import time
@@ -14,9 +15,11 @@ import numpy as np
 import torch
 
 from napari_ppn2v import __version__
+from napari_ppn2v.core.devices import threads
 from napari_ppn2v.core.export.estimator import exported_estimator
 from napari_ppn2v.errors import BadSetting
 from napari_ppn2v.events import Notice, StageFinished, StageStarted, StepDone
+from napari_ppn2v.files.atomic import check_target
 from napari_ppn2v.files.bioimage_card import UNNAMED, ModelCard, name_from
 from napari_ppn2v.files.bioimage_model import (
     ESTIMATE,
@@ -30,8 +33,8 @@ from napari_ppn2v.files.model_file import load_model
 from napari_ppn2v.files.noise_model_files import save_noise_model
 from napari_ppn2v.pipeline.apply_job import model_files
 from napari_ppn2v.pipeline.apply_stacks_request import settled
-from napari_ppn2v.pipeline.camera_maps import trained_camera
 from napari_ppn2v.pipeline.export_image import test_image
+from napari_ppn2v.pipeline.export_request import check_can_leave
 from napari_ppn2v.pipeline.inputs import open_noisy
 
 if TYPE_CHECKING:
@@ -43,6 +46,7 @@ if TYPE_CHECKING:
     from napari_ppn2v.core.frames import Frames
     from napari_ppn2v.events import Event
     from napari_ppn2v.pipeline.config import InferenceConfig
+    from napari_ppn2v.pipeline.export_request import ExportModelRequest
     from napari_ppn2v.stop import StopToken
 
     Image = NDArray[np.float32]
@@ -130,6 +134,33 @@ def export_file(
     )
 
 
+def export_model(
+    request: ExportModelRequest, out: Path, stop: StopToken
+) -> Generator[Event, None, ExportReport]:
+    """Export a model at hand, which stays as it is; see `export_denoiser`.
+
+    A package of the same name is replaced; the caller asks before.
+
+    Raises
+    ------
+    PPN2VError  One of its kinds; an older package is then as it was before.
+    """
+    check_package_name(out, is_overwriting=True)
+    # a copy: it is moved to the processor, whatever others do with the model meanwhile
+    denoiser = copy.deepcopy(request.denoiser())
+    with threads(request.threads):
+        return (
+            yield from export_denoiser(
+                denoiser,
+                out,
+                request.card,
+                stop,
+                frames=request.frames(),
+                with_std=request.inference.posterior_std,
+            )
+        )
+
+
 def check_package_name(out: Path, *, is_overwriting: bool) -> None:
     """Refuse names that are none of a package, or taken.
 
@@ -178,10 +209,12 @@ def export_denoiser(
     Raises
     ------
     BadSetting  If the model cannot run on raw images, or has no uncertainty.
-    CannotWrite  If the package cannot be written.
+    CannotWrite
+        If the package cannot be written, at once where that can be told before.
     """
     began = time.perf_counter()
-    _check_can_leave(denoiser, with_std=with_std)
+    check_can_leave(denoiser, with_std=with_std)
+    check_target(out)
     denoiser = denoiser.to(torch.device("cpu"))
     yield StageStarted(STAGE, N_STEPS)
     yield from _say_what_is_missing(card, frames)
@@ -266,31 +299,19 @@ def _own_estimate(
     return None
 
 
-def _check_can_leave(denoiser: Denoiser, *, with_std: bool) -> None:
-    if with_std:
-        denoiser.require_posterior_std()
-    if trained_camera(denoiser.provenance) is not None:
-        raise BadSetting(
-            "This model was trained on frames corrected with camera maps. Other "
-            "programs do not correct frames, so it would be wrong there. Denoise with "
-            "napari-ppn2v apply --camera-maps, or train a model without maps and "
-            "export that."
-        )
-
-
 def _say_what_is_missing(
     card: ModelCard, frames: Frames | None
 ) -> Generator[Event, None, None]:
     """Name the defaults that somebody should have chosen."""
     if any(author.name == UNNAMED for author in card.authors):
         yield Notice(
-            f"No author was named (--author): the package says '{UNNAMED}', and its "
-            f"licence is {card.licence} (--licence).",
+            f"No author was named: the package says '{UNNAMED}', and its "
+            f"licence is {card.licence}.",
             is_warning=True,
         )
     if frames is None:
         yield Notice(
-            "No image was given (--image): the test image and the picture are "
+            "No image was given: the test image and the picture are "
             "simulated and show nothing of your sample.",
             is_warning=True,
         )
