@@ -358,13 +358,23 @@ def test_training_data_are_not_given_away(denoiser, tmp_path):
         assert b"patient-7" not in content
 
 
-def test_the_cover_is_twice_as_wide_as_high_and_light(package):
+def test_the_cover_shows_before_and_after_and_is_light(package):
     from matplotlib.image import imread
 
     content = contents(package.path)["cover.png"]
-    height, width = imread(io.BytesIO(content)).shape[:2]
+    picture = imread(io.BytesIO(content))
+    height, width = picture.shape
     assert width == 2 * height
     assert len(content) < 500_000
+    files = contents(package.path)
+    seen, estimate = (
+        np.load(io.BytesIO(files[f"{name}.npy"]))[0, 0]
+        for name in ("observation", "estimate")
+    )
+    low, high = np.quantile(estimate, [0.002, 0.998])
+    for part, image in zip(np.hsplit(picture, 2), (seen, estimate), strict=True):
+        wanted = ((image - low) / (high - low)).clip(0, 1)[:130, :130]
+        np.testing.assert_allclose(part, wanted, atol=1 / 255)
 
 
 def test_without_an_image_one_is_simulated_and_said_so(denoiser, tmp_path):
