@@ -42,6 +42,7 @@ VIEWER_STEPS = (
     "5_denoised",
     "6_inspect",
     "7_applied",
+    "8_exported",
 )
 THEMES = ("dark", "light")
 WIDTH = 1400  # pixels of the pictures of the viewer

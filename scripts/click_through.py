@@ -1,9 +1,9 @@
 """Use the plugin with a mouse in a real viewer, check the result, take the pictures.
 
 Opens the sample, denoises it with a bootstrapped noise model, looks at the noise model,
-saves the trained model and applies it from its file, all by moving and pressing the
-mouse of an X server (xdotool). Needs a screen: `make click-through` brings one that is
-in memory only.
+saves the trained model, applies it from its file and exports it for other programs, all
+by moving and pressing the mouse of an X server (xdotool). Needs a screen: `make
+click-through` brings one that is in memory only.
 
 Every step waits for what a user would wait for, and fails with what was missing.
 """
@@ -27,6 +27,8 @@ import napari
 import numpy as np
 from qtpy.QtCore import QPoint, QPointF, QTimer
 from qtpy.QtWidgets import QApplication, QComboBox, QFileDialog, QMenu, QWidget
+
+from napari_ppn2v.files.bioimage_model import read_description
 
 if TYPE_CHECKING:
     from qtpy.QtGui import QAction, QImage
@@ -122,6 +124,14 @@ class Robot:
         self.point(widget.mapToGlobal(end), "mouseup", "1")
         yield 0.3
 
+    def type(self, widget: QWidget, text: str) -> Steps:
+        """Press a field and type into it."""
+        yield from self.click(widget)
+        _xdotool("windowfocus", str(int(self.window.winId())))
+        yield 0.3
+        _xdotool("type", "--delay", "5", text)
+        yield 0.3
+
     def answer_dialog(self, path: Path) -> Steps:
         """Type a path into the file dialog that is open, and confirm."""
         yield (_file_dialog, SHORT, "the file dialog")
@@ -196,6 +206,7 @@ def story(robot: Robot, model_file: Path) -> Steps:
     print(f"PSNR gained by denoising: {gained:.2f} dB")
     yield from look_at_noise_model(robot)
     yield from apply_from_file(robot, model_file, result.data)
+    yield from export(robot, model_file.with_suffix(".zip"))
 
 
 def denoise(robot: Robot, model_file: Path) -> Steps:
@@ -276,6 +287,27 @@ def apply_from_file(robot: Robot, model_file: Path, expected: np.ndarray) -> Ste
     if not np.allclose(again, expected, rtol=1e-4, atol=1e-2):
         worst = float(np.abs(again - expected).max())
         raise Failed(f"The reloaded model gives another result (by up to {worst:.4g})")
+
+
+def export(robot: Robot, package: Path) -> Steps:
+    """Export the model that was applied, for other programs."""
+    panel = yield from _dock(robot, "ApplyPanel")
+    section = panel.export
+    yield from robot.click(section.toggleButton())
+    yield from robot.type(section.card.description, "Simulated filaments, EMCCD")
+    yield from robot.type(section.card.authors, "Ada Lovelace")
+    yield from robot.check(section.image.box)
+    yield from robot.click(section.exporting.button.button)
+    yield from robot.answer_dialog(package)
+    yield (lambda: not section.exporting.is_busy, SHORT, "the end of the export")
+    said = section.exporting.message.text()
+    if not said.startswith(f"Saved {package.name} in "):
+        raise Failed(f"The export says: {said or section.exporting.button.reason()}")
+    plain = read_description(package)
+    if [author["name"] for author in plain["authors"]] != ["Ada Lovelace"]:
+        raise Failed(f"The package names as its authors {plain['authors']}")
+    yield from robot.reach(section.script_button)
+    yield from robot.picture("8_exported")
 
 
 def _dock(robot: Robot, kind: str) -> Generator[Wait, None, Any]:

@@ -166,6 +166,7 @@ ABOUT_THE_VIEWER = {
     ROOT / "docs" / "how-to" / "apply-in-the-viewer.md": "",
     ROOT / "docs" / "explanation" / "what-the-viewer-shows.md": "",
     ROOT / "docs" / "reference" / "viewer.md": "",
+    ROOT / "docs" / "how-to" / "export-to-the-model-zoo.md": "In the viewer",
     ROOT / "docs" / "how-to" / "messages.md": "In the viewer",
     ROOT / "README.md": "In napari",
 }

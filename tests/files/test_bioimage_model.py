@@ -34,7 +34,7 @@ from napari_ppn2v.core.pairs import SignalObservationPairs
 from napari_ppn2v.core.prior_network import Normalisation, PriorNetwork
 from napari_ppn2v.core.std_calibration import StdCalibration
 from napari_ppn2v.errors import BadData, BadFile, BadSetting, CannotWrite
-from napari_ppn2v.events import Notice, collect, drain
+from napari_ppn2v.events import Notice, StepDone, collect, drain
 from napari_ppn2v.files.bioimage_card import Author, ModelCard, name_from
 from napari_ppn2v.files.bioimage_model import (
     is_bioimage_model,
@@ -44,6 +44,8 @@ from napari_ppn2v.files.bioimage_model import (
 from napari_ppn2v.files.model_file import load_model, save_model
 from napari_ppn2v.files.noise_model_files import load_noise_model
 from napari_ppn2v.pipeline.export_job import (
+    COMPARED,
+    RUN,
     export_denoiser,
     run_saved_module,
     saved_module,
@@ -356,13 +358,23 @@ def test_training_data_are_not_given_away(denoiser, tmp_path):
         assert b"patient-7" not in content
 
 
-def test_the_cover_is_twice_as_wide_as_high_and_light(package):
+def test_the_cover_shows_before_and_after_and_is_light(package):
     from matplotlib.image import imread
 
     content = contents(package.path)["cover.png"]
-    height, width = imread(io.BytesIO(content)).shape[:2]
+    picture = imread(io.BytesIO(content))
+    height, width = picture.shape
     assert width == 2 * height
     assert len(content) < 500_000
+    files = contents(package.path)
+    seen, estimate = (
+        np.load(io.BytesIO(files[f"{name}.npy"]))[0, 0]
+        for name in ("observation", "estimate")
+    )
+    low, high = np.quantile(estimate, [0.002, 0.998])
+    for part, image in zip(np.hsplit(picture, 2), (seen, estimate), strict=True):
+        wanted = ((image - low) / (high - low)).clip(0, 1)[:130, :130]
+        np.testing.assert_allclose(part, wanted, atol=1 / 255)
 
 
 def test_without_an_image_one_is_simulated_and_said_so(denoiser, tmp_path):
@@ -392,6 +404,53 @@ def test_a_stop_writes_nothing(denoiser, tmp_path):
     report = ppn2v.export_bioimage_model(denoiser, tmp_path / "a.zip", stop=stop)
     assert report.is_stopped
     assert not list(tmp_path.iterdir())
+
+
+def test_a_stop_is_seen_in_the_middle_of_the_comparison(denoiser, tmp_path):
+    deep = PriorNetwork(UNetConfig(n_filters=16), "free", 8, Normalisation(190, 50))
+    hidden = Blindness(4, "mean")
+    blind = replace(
+        denoiser, model=deep.eval(), is_blind=True, training_blindness=hidden
+    )
+    stop, seen = StopToken(), []
+
+    def watch(event):
+        seen.append(event)
+        if isinstance(event, StepDone) and RUN < event.step < COMPARED:
+            stop.stop()
+
+    job = export_denoiser(
+        blind, tmp_path / "a.zip", ModelCard(name="Cells of mine"), stop
+    )
+    assert drain(job, watch).is_stopped
+    assert stop.is_stopped
+    assert seen[-1].step < COMPARED
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("what", ["blind", "eight orientations", "800 samples"])
+def test_slow_estimates_are_tested_on_a_small_image(denoiser, tmp_path, what):
+    """So that an export takes seconds and ends soon where it is stopped."""
+    slow = {
+        "blind": replace(denoiser, is_blind=True),
+        "eight orientations": replace(denoiser, averages_orientations=True),
+        "800 samples": replace(denoiser, model=network("free", 800)),
+    }[what]
+    shapes = []
+    for each in (denoiser, slow):
+        path = ppn2v.export_bioimage_model(each, tmp_path / "a.zip", overwrite=True)
+        seen = np.load(io.BytesIO(contents(path.path)["observation.npy"]))
+        shapes.append(seen.shape[2:])
+    smallest = smallest_side(denoiser.network.stride, denoiser.network.halo)
+    assert shapes == [(256, 256), (smallest, smallest)]
+
+
+def test_a_folder_that_is_not_there_is_said_before_anything_is_computed(
+    denoiser, tmp_path
+):
+    out, card = tmp_path / "nowhere" / "a.zip", ModelCard(name="Cells of mine")
+    with pytest.raises(CannotWrite, match="no folder"):
+        next(export_denoiser(denoiser, out, card, StopToken()))
 
 
 def test_a_failure_leaves_an_older_package_as_it_was(package, denoiser):

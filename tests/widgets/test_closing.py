@@ -66,6 +66,14 @@ def test_the_viewer_asks_before_it_is_closed_in_the_middle_of_a_run(slowdown):
     assert noted["seconds"] < SECONDS * slowdown
 
 
+def test_an_export_ends_with_its_dock_or_its_viewer_and_leaves_no_file(slowdown):
+    noted = play("exports")
+    assert list(noted["seconds"]) == ["dock, at once", "dock, later", "viewer"]
+    assert max(noted["seconds"].values()) < SECONDS * slowdown
+    assert noted["files"] == []
+    assert noted["kept"] == []
+
+
 @pytest.mark.parametrize(
     "scene", ["quit", pytest.param("quit while loading", marks=pytest.mark.slow)]
 )
@@ -287,6 +295,57 @@ def question(noted: dict):
     noted["seconds"] = time.monotonic() - began
 
 
+def exports(noted: dict):
+    import tempfile
+    from pathlib import Path
+
+    import napari
+
+    from napari_ppn2v.session.session import NamedDenoiser, session_of
+
+    viewer = napari.Viewer(show=False)
+    session_of(viewer).add_denoiser(NamedDenoiser("cells", (untrained(),)))
+    noted["seconds"], used = {}, {}
+
+    def export(to: str):
+        dock, panel = viewer.window.add_plugin_dock_widget(
+            "napari-ppn2v", "Apply a model (PPN2V)"
+        )
+        panel.export.export_to(Path(to, "cells.zip"))
+        used[len(used)] = weakref.ref(panel)
+        return dock, panel.export.exporting
+
+    with tempfile.TemporaryDirectory() as folder:
+        for when in ("dock, at once", "dock, later", "viewer"):
+            dock, exporting = export(folder)
+            if when != "dock, at once":
+                yield lambda run=exporting: run.bar.value() > 0 or not run.is_busy
+            assert exporting.is_busy
+            began = time.monotonic()
+            if when == "viewer":
+                viewer.close()
+            else:
+                dock.titleBarWidget().close_button.click()
+            yield is_idle
+            noted["seconds"][when] = time.monotonic() - began
+        noted["files"] = [path.name for path in Path(folder).iterdir()]
+    del dock, exporting
+    yield lambda: True
+    gc.collect()
+    noted["kept"] = [name for name, known in used.items() if known() is not None]
+
+
+def untrained():
+    """Make a model that passes each image 16 times, as slow as exports are."""
+    from napari_ppn2v.core.denoiser import Denoiser
+    from napari_ppn2v.core.inference import Blindness
+    from napari_ppn2v.core.networks import UNetConfig
+    from napari_ppn2v.core.prior_network import Normalisation, PriorNetwork
+
+    network = PriorNetwork(UNetConfig(n_filters=32), "free", 1, Normalisation(40, 6))
+    return Denoiser(network.eval(), None, Blindness(4, "mean"), "prior-mean", True)
+
+
 def quit_program(noted: dict):
     viewer, _, panel = open_viewer()
     begin(panel)
@@ -310,6 +369,7 @@ SCENES = {
     "docks": docks,
     "viewers": viewers,
     "question": question,
+    "exports": exports,
     "quit": quit_program,
     "quit while loading": quit_while_loading,
 }

@@ -15,7 +15,7 @@ from napari_ppn2v.core.inference import (
     tile_passes,
 )
 from napari_ppn2v.core.many_samples import WORTHWHILE_SAMPLES, LikelihoodRows
-from napari_ppn2v.core.orientations import averaged_passes
+from napari_ppn2v.core.orientations import N_ORIENTATIONS, averaged_passes
 from napari_ppn2v.core.tiling import Span
 from napari_ppn2v.errors import BadSetting
 
@@ -84,6 +84,21 @@ class Denoiser:
     def blindness(self) -> Blindness | None:
         """How pixels are hidden at inference, or None."""
         return self.training_blindness if self.is_blind else None
+
+    @property
+    def n_passes(self) -> int:
+        """How often the network sees each image."""
+        blindness = self._blindness_in_use
+        if blindness is not None:
+            return int(blindness.box**2)
+        return N_ORIENTATIONS if self.averages_orientations else 1
+
+    @property
+    def n_samples(self) -> int:
+        """How many samples of the prior each pixel is estimated from."""
+        model = self.refined if self.estimate == "refined" else self.model
+        assert model is not None
+        return model.n_samples
 
     def to(self, device: torch.device) -> Denoiser:
         """Return the same denoiser with weights and noise model on `device`."""

@@ -63,10 +63,7 @@ def atomic_path(
     """
     final = Path(os.path.realpath(final))
     remove_leftovers_once(final.parent)
-    try:
-        _check_target(final, needed_bytes, folder_marker)
-    except OSError as error:  # a name that is too long, a drive that is gone
-        raise cannot_write(error, final) from error
+    check_target(final, needed_bytes=needed_bytes, folder_marker=folder_marker)
     temporary = temporary_path(final)
     try:
         yield temporary
@@ -79,6 +76,21 @@ def atomic_path(
     except BaseException:
         remove(temporary)
         raise
+
+
+def check_target(
+    final: Path, *, needed_bytes: int = 0, folder_marker: str = ""
+) -> None:
+    """Refuse what `atomic_path` would refuse, before a long computation.
+
+    Raises
+    ------
+    CannotWrite
+    """
+    try:
+        _check_target(final, needed_bytes, folder_marker)
+    except OSError as error:  # a name that is too long, a drive that is gone
+        raise cannot_write(error, final) from error
 
 
 def write_bytes_atomically(final: str | PathLike[str], content: bytes) -> None:

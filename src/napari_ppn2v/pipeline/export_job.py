@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import io
 import tempfile
 import time
@@ -14,9 +15,11 @@ import numpy as np
 import torch
 
 from napari_ppn2v import __version__
+from napari_ppn2v.core.devices import threads
 from napari_ppn2v.core.export.estimator import exported_estimator
 from napari_ppn2v.errors import BadSetting
 from napari_ppn2v.events import Notice, StageFinished, StageStarted, StepDone
+from napari_ppn2v.files.atomic import check_target
 from napari_ppn2v.files.bioimage_card import UNNAMED, ModelCard, name_from
 from napari_ppn2v.files.bioimage_model import (
     ESTIMATE,
@@ -30,8 +33,8 @@ from napari_ppn2v.files.model_file import load_model
 from napari_ppn2v.files.noise_model_files import save_noise_model
 from napari_ppn2v.pipeline.apply_job import model_files
 from napari_ppn2v.pipeline.apply_stacks_request import settled
-from napari_ppn2v.pipeline.camera_maps import trained_camera
 from napari_ppn2v.pipeline.export_image import test_image
+from napari_ppn2v.pipeline.export_request import check_can_leave
 from napari_ppn2v.pipeline.inputs import open_noisy
 
 if TYPE_CHECKING:
@@ -43,11 +46,14 @@ if TYPE_CHECKING:
     from napari_ppn2v.core.frames import Frames
     from napari_ppn2v.events import Event
     from napari_ppn2v.pipeline.config import InferenceConfig
+    from napari_ppn2v.pipeline.export_request import ExportModelRequest
     from napari_ppn2v.stop import StopToken
 
     Image = NDArray[np.float32]
 
-STAGE, N_STEPS = "export", 4
+STAGE = "export"
+TEST_IMAGE, MODULE, RUN, COMPARED, N_STEPS = 5, 20, 55, 90, 100
+"""Steps that are done when each part of an export is."""
 NOISE_MODEL_NAME = "noise_model.npz"
 WORTH_A_WARNING = 0.1  # difference over residual
 
@@ -99,6 +105,9 @@ class ExportReport:
         return self.path is None
 
 
+_STOPPED = ExportReport(None, 0.0, 0.0)
+
+
 def export_file(
     request: ExportRequest, stop: StopToken
 ) -> Generator[Event, None, ExportReport]:
@@ -123,6 +132,33 @@ def export_file(
             denoiser, request.out, card, stop, frames=frames, with_std=with_std
         )
     )
+
+
+def export_model(
+    request: ExportModelRequest, out: Path, stop: StopToken
+) -> Generator[Event, None, ExportReport]:
+    """Export a model at hand, which stays as it is; see `export_denoiser`.
+
+    A package of the same name is replaced; the caller asks before.
+
+    Raises
+    ------
+    PPN2VError  One of its kinds; an older package is then as it was before.
+    """
+    check_package_name(out, is_overwriting=True)
+    # a copy: it is moved to the processor, whatever others do with the model meanwhile
+    denoiser = copy.deepcopy(request.denoiser())
+    with threads(request.threads):
+        return (
+            yield from export_denoiser(
+                denoiser,
+                out,
+                request.card,
+                stop,
+                frames=request.frames(),
+                with_std=request.inference.posterior_std,
+            )
+        )
 
 
 def check_package_name(out: Path, *, is_overwriting: bool) -> None:
@@ -173,28 +209,34 @@ def export_denoiser(
     Raises
     ------
     BadSetting  If the model cannot run on raw images, or has no uncertainty.
-    CannotWrite  If the package cannot be written.
+    CannotWrite
+        If the package cannot be written, at once where that can be told before.
     """
     began = time.perf_counter()
-    _check_can_leave(denoiser, with_std=with_std)
+    check_can_leave(denoiser, with_std=with_std)
+    check_target(out)
     denoiser = denoiser.to(torch.device("cpu"))
     yield StageStarted(STAGE, N_STEPS)
     yield from _say_what_is_missing(card, frames)
     observation = test_image(denoiser, frames)
-    yield StepDone(STAGE, 1, N_STEPS)
-    weights = saved_module(denoiser, with_std=with_std)
-    yield StepDone(STAGE, 2, N_STEPS)
+    yield StepDone(STAGE, TEST_IMAGE, N_STEPS)
     if stop.is_stopped:
-        return ExportReport(None, 0.0, 0.0)
+        return _STOPPED
+    weights = saved_module(denoiser, with_std=with_std)
+    yield StepDone(STAGE, MODULE, N_STEPS)
+    if stop.is_stopped:
+        return _STOPPED
     outputs = run_saved_module(weights, observation[None, None], with_std=with_std)
+    yield StepDone(STAGE, RUN, N_STEPS)
+    own = yield from _own_estimate(denoiser, observation, stop)
+    if own is None:
+        return _STOPPED
     estimate = outputs[ESTIMATE][0, 0]
-    own = denoiser.result(denoiser.estimate_image(observation))
     difference = float(np.abs(estimate - own).max())
     residual = float(np.sqrt(np.mean((observation - estimate) ** 2)))
-    yield StepDone(STAGE, 3, N_STEPS)
     yield from _say_how_alike(difference, residual)
     if stop.is_stopped:
-        return ExportReport(None, difference, residual)
+        return _STOPPED
     facts = _facts(denoiser, difference, residual, frames is None, with_std)
     save_bioimage_model(
         out,
@@ -212,7 +254,7 @@ def export_denoiser(
             facts=_plain(denoiser, facts),
         ),
     )
-    yield StepDone(STAGE, 4, N_STEPS)
+    yield StepDone(STAGE, N_STEPS, N_STEPS)
     yield StageFinished(STAGE, time.perf_counter() - began)
     return ExportReport(out, difference, residual)
 
@@ -243,16 +285,18 @@ def run_saved_module(
     return {name: part.numpy() for name, part in zip(names, parts, strict=True)}
 
 
-def _check_can_leave(denoiser: Denoiser, *, with_std: bool) -> None:
-    if with_std:
-        denoiser.require_posterior_std()
-    if trained_camera(denoiser.provenance) is not None:
-        raise BadSetting(
-            "This model was trained on frames corrected with camera maps. Other "
-            "programs do not correct frames, so it would be wrong there. Denoise with "
-            "napari-ppn2v apply --camera-maps, or train a model without maps and "
-            "export that."
-        )
+def _own_estimate(
+    denoiser: Denoiser, observation: Image, stop: StopToken
+) -> Generator[Event, None, Image | None]:
+    """Denoise the test image as napari-ppn2v does; None if stopped."""
+    passes = denoiser.image_passes(observation)
+    while not stop.is_stopped:
+        try:
+            share = next(passes)
+        except StopIteration as end:
+            return denoiser.result(end.value)
+        yield StepDone(STAGE, round(RUN + share * (COMPARED - RUN)), N_STEPS)
+    return None
 
 
 def _say_what_is_missing(
@@ -261,13 +305,13 @@ def _say_what_is_missing(
     """Name the defaults that somebody should have chosen."""
     if any(author.name == UNNAMED for author in card.authors):
         yield Notice(
-            f"No author was named (--author): the package says '{UNNAMED}', and its "
-            f"licence is {card.licence} (--licence).",
+            f"No author was named: the package says '{UNNAMED}', and its "
+            f"licence is {card.licence}.",
             is_warning=True,
         )
     if frames is None:
         yield Notice(
-            "No image was given (--image): the test image and the picture are "
+            "No image was given: the test image and the picture are "
             "simulated and show nothing of your sample.",
             is_warning=True,
         )
@@ -312,7 +356,7 @@ def _facts(
         version=__version__,
         method=denoiser.method,
         estimate=denoiser.estimate,
-        passes=_passes(denoiser),
+        passes=denoiser.n_passes,
         noise_model="" if noise_model is None else noise_model.kind,
         signal_range=None if noise_model is None else noise_model.signal_range,
         mean=model.normalisation.mean,
@@ -324,13 +368,6 @@ def _facts(
         is_simulated=is_simulated,
         has_std=has_std,
     )
-
-
-def _passes(denoiser: Denoiser) -> int:
-    blindness = None if denoiser.estimate == "refined" else denoiser.blindness
-    if blindness is not None:
-        return int(blindness.box**2)
-    return 8 if denoiser.averages_orientations else 1
 
 
 def _plain(denoiser: Denoiser, facts: Facts) -> dict[str, Any]:

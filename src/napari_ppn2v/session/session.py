@@ -14,6 +14,7 @@ from napari_ppn2v.session.state import RunState
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
     from napari_ppn2v.core.denoiser import Denoiser
     from napari_ppn2v.core.noise_models.base import NoiseModel
@@ -43,12 +44,22 @@ class NamedNoiseModel:
 
 @dataclass(frozen=True)
 class NamedDenoiser:
-    """A trained model at hand; one denoiser for each channel it was trained for."""
+    """A trained model at hand.
+
+    Attributes
+    ----------
+    name : unique in the session
+    denoisers : one for each channel it was trained for
+    channels : their numbers
+    origin : where it comes from, in words
+    paths : files that hold the denoisers, empty where they are not saved
+    """
 
     name: str
     denoisers: tuple[Denoiser, ...]
     channels: tuple[int, ...] = (0,)
     origin: str = ""
+    paths: tuple[Path, ...] = ()
 
 
 class Controls(Protocol):

@@ -190,7 +190,9 @@ def _loaded(paths: Sequence[Path]) -> NamedDenoiser:
 
     denoisers = tuple(load_model(path) for path in paths)
     origin = "; ".join(file_words(path) for path in paths)
-    return NamedDenoiser(model_name(paths), denoisers, model_channels(paths), origin)
+    return NamedDenoiser(
+        model_name(paths), denoisers, model_channels(paths), origin, tuple(paths)
+    )
 
 
 def _dropped(event: Any) -> list[Path]:

@@ -17,6 +17,7 @@ from napari_ppn2v.widgets.apply.model_section import ModelSection
 from napari_ppn2v.widgets.apply.options_section import OptionsSection
 from napari_ppn2v.widgets.apply.target_section import FILES, SEVERAL, TargetSection
 from napari_ppn2v.widgets.dock import Dock
+from napari_ppn2v.widgets.export.section import ExportSection
 from napari_ppn2v.widgets.layers.results import add_results
 from napari_ppn2v.widgets.parts.basics import ExplainedButton
 from napari_ppn2v.widgets.parts.run_monitor import RunMonitor
@@ -51,6 +52,7 @@ class ApplyPanel(Dock):
     def __init__(self, napari_viewer: "napari.viewer.Viewer") -> None:  # type: ignore[name-defined] # noqa: F821, UP037
         super().__init__(napari_viewer)
         self.model = ModelSection(self.session)
+        self.export = ExportSection(self.viewer, self.session)
         self.target = TargetSection(self.viewer)
         self.options = OptionsSection()
         self.start = ExplainedButton("Apply")
@@ -64,13 +66,14 @@ class ApplyPanel(Dock):
     # -- building ---------------------------------------------------------------------
 
     def _lay_out(self) -> None:
-        for title, part in (
-            ("1 · Model", self.model),
-            ("2 · Apply it to", self.target),
-            ("3 · Result", self.options),
+        for title, parts in (
+            ("1 · Model", (self.model, self.export)),
+            ("2 · Apply it to", (self.target,)),
+            ("3 · Result", (self.options,)),
         ):
             self.column.addWidget(_heading(title))
-            self.column.addWidget(part)
+            for part in parts:
+                self.column.addWidget(part)
         self.start.button.setMinimumHeight(34)
         self.monitor.stop_button.setToolTip(
             "<qt>End the run. What is finished already is kept.</qt>"
@@ -94,6 +97,7 @@ class ApplyPanel(Dock):
             return
         super().close_down()
         self.model.disconnect_session()
+        self.export.close_down()
         self.monitor.disconnect_session()
         self.session.state_changed.disconnect(self._on_state)
 
@@ -106,6 +110,7 @@ class ApplyPanel(Dock):
     def reset_choices(self, event: Any = None) -> None:
         """List the layers anew; napari calls this when they change."""
         self.target.reset_choices(event)
+        self.export.reset_choices(event)
 
     def request(self) -> ApplyStacksRequest | ApplyFilesRequest:
         """Return what is to be done, as it is chosen now.
@@ -158,6 +163,7 @@ class ApplyPanel(Dock):
 
     def _on_model(self) -> None:
         model = self.model.value
+        self.export.set_model(model)
         self.target.set_model(model)
         self.options.set_model(model)
         self._on_changed()

@@ -126,6 +126,7 @@ class DenoisePanel(Dock):
         """List the layers anew; napari calls this when they change."""
         self.image.reset_choices(event)
         self.noise.reset_choices(event)
+        self.denoising.export.reset_choices(event)
         self.recovery.refresh()
 
     def request(self) -> StackRequest:

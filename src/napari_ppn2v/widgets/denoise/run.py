@@ -20,6 +20,7 @@ from napari_ppn2v.widgets.denoise.followups import RunActions
 from napari_ppn2v.widgets.denoise.preview import PreviewControl
 from napari_ppn2v.widgets.denoise.result_check import ResultCheckPart
 from napari_ppn2v.widgets.denoise.words import closing_words
+from napari_ppn2v.widgets.export.section import ExportSection
 from napari_ppn2v.widgets.layers.results import add_leftover, add_results
 from napari_ppn2v.widgets.parts.file_names import file_stem
 from napari_ppn2v.widgets.parts.run_monitor import RunMonitor
@@ -60,6 +61,7 @@ class DenoiseRun(QWidget):
         self.losses = LossPlot(theme=viewer.theme)
         self.noise_plots = Section("Noise model")
         self.followups = RunActions()
+        self.export = ExportSection(viewer, session)
         self.result_check = ResultCheckPart(theme=str(viewer.theme))
         self.run: Run | None = None
         self.monitor = RunMonitor(session, self)
@@ -83,7 +85,7 @@ class DenoiseRun(QWidget):
         column.setContentsMargins(0, 0, 0, 0)
         column.addWidget(self.monitor)
         below = (self.preview, self.losses, self.noise_plots)
-        for part in (self.followups, self.result_check, *below):
+        for part in (self.followups, self.export, self.result_check, *below):
             column.addWidget(part)
             part.hide()
 
@@ -106,6 +108,7 @@ class DenoiseRun(QWidget):
             self.run.abandon()
         if self._recovery is not None:
             self._recovery.release()
+        self.export.close_down()
         self.result_check.cancel()
         self.preview.end()
         self.monitor.disconnect_session()
@@ -134,6 +137,7 @@ class DenoiseRun(QWidget):
         if self._session.is_busy:
             raise Busy(self._session.why_busy)
         self.order, self.report = order, None
+        self.export.set_model(None)
         self._longer_from, self._model_name, self._fitted = None, "", {}
         self._n_before = self._n_longer = 0
         self._keep_in(recovery)
@@ -346,7 +350,9 @@ class DenoiseRun(QWidget):
         )
         # no other model of that name is lost, such as one that was loaded
         is_known = self._model_name in self._session.denoisers
-        self._model_name = self._session.add_denoiser(named, replacing=is_known).name
+        kept = self._session.add_denoiser(named, replacing=is_known)
+        self._model_name = kept.name
+        self.export.set_model(kept, self._ordered().data)
         self._keep_noise_models(report)
 
     def _keep_noise_models(self, report: StackReport) -> None:
@@ -393,19 +399,22 @@ class DenoiseRun(QWidget):
         from napari_ppn2v.files.model_file import MODEL_SUFFIX, save_model
 
         request = self._reported().request
-        denoisers = self._session.denoisers[self._model_name].denoisers
+        model = self._session.denoisers[self._model_name]
         stem = path.name.removesuffix(MODEL_SUFFIX) or "model"
         tags = [""]
-        if len(denoisers) > 1:
+        if len(model.denoisers) > 1:
             tags = [f"_c{channel}" for channel in request.channels]
-        names = [f"{stem}{tag}{MODEL_SUFFIX}" for tag in tags]
+        paths = [path.with_name(f"{stem}{tag}{MODEL_SUFFIX}") for tag in tags]
         try:
-            for name, denoiser in zip(names, denoisers, strict=False):
-                save_model(path.with_name(name), denoiser)
+            for file, denoiser in zip(paths, model.denoisers, strict=False):
+                save_model(file, denoiser)
         except PPN2VError as error:
             show_error(str(error))
             return
-        show_info(f"Saved {', '.join(names)}.")
+        saved = replace(model, paths=tuple(paths))
+        self._session.add_denoiser(saved, replacing=True)
+        self.export.set_model(saved, self._ordered().data)
+        show_info(f"Saved {', '.join(file.name for file in paths)}.")
 
     def script(self) -> str:
         """Return a Python script of exactly what was done."""

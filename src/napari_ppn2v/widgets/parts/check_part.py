@@ -2,128 +2,24 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QHBoxLayout, QProgressBar, QPushButton, QVBoxLayout, QWidget
-
-from napari_ppn2v.session.session import Session
-from napari_ppn2v.widgets.parts.basics import ExplainedButton, MessageLine
 from napari_ppn2v.widgets.parts.findings_view import FindingsView
-from napari_ppn2v.workers import launch
+from napari_ppn2v.widgets.parts.side_run import SideRun
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from napari_ppn2v.errors import PPN2VError
-    from napari_ppn2v.session.state import RunState
-    from napari_ppn2v.workers import Job, Run
+    from qtpy.QtWidgets import QWidget
 
 
-class CheckPart(QWidget):
-    """Checks inform and never block: each run has a session of its own.
-
-    Signals
-    -------
-    asked
-        The button was pressed.
-    """
-
-    asked = Signal()
+class CheckPart(SideRun):
+    """Checks inform and never block."""
 
     def __init__(
         self, button: str, help_: str, *, theme: str, parent: QWidget | None = None
     ) -> None:
-        super().__init__(parent)
-        self.button = ExplainedButton(button)
-        self.button.set_help(f"<qt>{help_}</qt>")
-        self.bar, self.stop_button = QProgressBar(), QPushButton("Stop")
-        self.message, self.findings = MessageLine(), FindingsView(theme=theme)
-        self._run: Run | None = None
-        self._session: Session | None = None
-        self._progress = QWidget()
-        self._lay_out(button)
-        self.button.clicked.connect(self.asked)
-        self.stop_button.clicked.connect(self._on_stop)
-
-    def _lay_out(self, name: str) -> None:
-        self.bar.setRange(0, 100)
-        self.bar.setTextVisible(False)
-        self.bar.setAccessibleName(f"Progress of: {name}")
-        row = QHBoxLayout(self._progress)
-        row.setContentsMargins(0, 0, 0, 0)
-        row.addWidget(self.bar, stretch=1)
-        row.addWidget(self.stop_button)
-        self.column = QVBoxLayout(self)
-        self.column.setContentsMargins(0, 0, 0, 0)
-        self.column.setSpacing(2)
-        for part in (self.button, self._progress, self.message, self.findings):
-            self.column.addWidget(part)
-        self._progress.hide()
-
-    @property
-    def is_busy(self) -> bool:
-        """Whether a check goes on."""
-        return self._run is not None
-
-    def start(
-        self,
-        job: Job,
-        title: str,
-        on_done: Callable[[Any], None],
-        *,
-        is_light: bool = False,
-    ) -> None:
-        """Run a job; one that goes on is given up.
-
-        Parameters
-        ----------
-        on_done : called with its result, also if the user stopped it
-        is_light : see `workers.launch`
-        """
-        self.cancel()
-        self.message.clear()
-        # its own, so that no button waits for it and no finished run is forgotten
-        session = Session()
-        self._session = session
-
-        def is_current() -> bool:
-            return self._session is session
-
-        def show(state: RunState) -> None:
-            if is_current():
-                self.bar.setValue(round(100 * state.share))
-
-        def done(result: Any) -> None:
-            if is_current():
-                self._end()
-                on_done(result)
-
-        def failed(error: PPN2VError) -> None:
-            if is_current():
-                self._end()
-                self.message.show_error(str(error))
-
-        session.state_changed.connect(show)
-        self.bar.setValue(0)
-        self.stop_button.setEnabled(True)
-        self.button.hide()
-        self._progress.show()
-        self._run = launch(
-            session,
-            job,
-            title=title,
-            on_done=done,
-            on_failed=failed,
-            is_quiet=True,  # what is wrong is said here
-            is_light=is_light,
-        )
-
-    def cancel(self) -> None:
-        """Give up what goes on; its result is not shown."""
-        if self._run is not None:
-            self._run.abandon()
-        self._end()
+        super().__init__(button, help_, parent)
+        self.findings = FindingsView(theme=theme)
+        self.column.addWidget(self.findings)
 
     def clear(self) -> None:
         """Give up what goes on, and forget what was found."""
@@ -134,13 +30,3 @@ class CheckPart(QWidget):
     def set_theme(self, theme: str) -> None:
         """Take the colours of one of napari's themes."""
         self.findings.set_theme(theme)
-
-    def _end(self) -> None:
-        self._run = self._session = None
-        self._progress.hide()
-        self.button.show()
-
-    def _on_stop(self) -> None:
-        if self._run is not None:
-            self.stop_button.setEnabled(False)
-            self._run.stop()
