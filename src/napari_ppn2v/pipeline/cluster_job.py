@@ -76,7 +76,7 @@ class ClusterSpread:
     client : distributed.Client
     name : of the cluster, in words
     axes, channel, frames, camera_maps : as the images were opened here
-    device : as for one computer; "auto" is chosen by each worker
+    device : as for one computer, chosen by each worker; see `device_of_worker`
     n_threads : of each block on the CPU
     """
 
