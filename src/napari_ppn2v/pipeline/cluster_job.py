@@ -213,6 +213,17 @@ def chunk_side_of(writer: ResultWriter) -> int:
     return writer.chunk_side if writer.shared is not None else 1
 
 
+def of_the_first_device(
+    n_devices: int, spread: ClusterSpread | None
+) -> Iterator[Notice]:
+    """Say that of several devices only the first denoises, where it is so."""
+    if n_devices > 1 and spread is None:
+        yield Notice(
+            f"Denoising takes place on the first of the {n_devices} devices. With "
+            f"--dask-workers {n_devices}, each device denoises a part."
+        )
+
+
 def _notices(others: str) -> Iterator[Notice]:
     if others:
         yield Notice(
