@@ -28,7 +28,9 @@ START_THREADS = {
     "create_worker",
     "QThread",
 }
-MAY_START_THREADS = {f"{PACKAGE}.workers", f"{PACKAGE}.widgets.waiting"}
+MAY_START_THREADS = {
+    f"{PACKAGE}.{name}" for name in ("workers", "widgets.waiting", "pipeline.replicas")
+}
 HEAVY = ("torch", "matplotlib", "zarr", "dask", "skimage")
 RUN_CODE_ON_LOADING = {"pickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
 
@@ -178,8 +180,8 @@ def test_qt_is_imported_through_qtpy_alone(path):
     assert not {i.module.split(".")[0] for i in imports_of(path)} & BINDINGS
 
 
-@pytest.mark.parametrize("path", VIEWER_FILES, ids=module_name)
-def test_only_the_workers_and_downloads_start_threads(path):
+@each_file
+def test_only_workers_downloads_and_replicas_start_threads(path):
     called = {ast.unparse(call.func).split(".")[-1] for call in calls_in(path)}
     assert not called & START_THREADS or module_name(path) in MAY_START_THREADS
 

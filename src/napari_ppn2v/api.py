@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_ppn2v.core.conversion import as_dtype
-from napari_ppn2v.core.devices import choose_device
+from napari_ppn2v.core.devices import choose_device, choose_devices
 from napari_ppn2v.core.devices import threads as with_threads
 from napari_ppn2v.core.frames import as_frames
 from napari_ppn2v.core.noise_model_config import NoiseModelConfig
@@ -110,7 +110,10 @@ def denoise(
     dtype : of the image, "float32", or "same" as that of the observation
     on_event : called with each event of the run
     stop : ends the run early, with the best weights so far
-    device : "auto", "cpu", "cuda" or "mps"
+    device
+        "auto", "cpu", "cuda" or "mps"; "cuda:1" for the second graphics card.
+        "cuda:0,cuda:1" or "cuda:all" share each training batch among several cards;
+        all else is done on the first.
     threads : of the CPU; one less than there are processors by default
     **options
         As for `train`: `preset`, `method`, `minutes`, `steps`, `seed`, `config`,
@@ -250,22 +253,41 @@ def train(
     frames = part_of(frames, training_frames, region)
     if on_event is not None and target is None:
         drain(glance([frames], stop), on_event)
-    where = choose_device(device)
+    where, *others = choose_devices(device)
     with with_threads(threads):
         if steps is None and minutes is not None:
-            plan = plan_steps([frames], settings, minutes, device=where, stop=stop)
+            plan = plan_steps(
+                [frames],
+                settings,
+                minutes,
+                device=where,
+                stop=stop,
+                other_devices=others,
+            )
             steps = drain(plan, on_event)
         if steps is not None:
             settings = settings.with_steps(steps)
         job = train_denoiser(
-            [frames], settings, source, targets=targets, device=where, stop=stop
+            [frames],
+            settings,
+            source,
+            targets=targets,
+            device=where,
+            stop=stop,
+            other_devices=others,
         )
         run = drain(job, on_event)
         for _ in range(times_longer):
             if stop.is_stopped:
                 break
             job = train_longer(
-                run, [frames], settings, targets=targets, device=where, stop=stop
+                run,
+                [frames],
+                settings,
+                targets=targets,
+                device=where,
+                stop=stop,
+                other_devices=others,
             )
             run = drain(job, on_event)
         return run if camera_maps is None else _remembering(run, camera_maps)

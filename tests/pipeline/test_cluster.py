@@ -28,6 +28,7 @@ from napari_ppn2v.files.zarr_writing import chunk_side_for
 from napari_ppn2v.pipeline import cluster
 from napari_ppn2v.pipeline.cluster import ClusterChoice, connected
 from napari_ppn2v.pipeline.cluster_job import ClusterSpread, block_side, parts_of
+from napari_ppn2v.pipeline.cluster_worker import _worker_name, device_of_worker
 from napari_ppn2v.pipeline.inputs import open_noisy
 from napari_ppn2v.pipeline.result_files import ResultTarget, denoise_to_file
 from napari_ppn2v.stop import StopToken
@@ -298,6 +299,32 @@ class TestBlocks:
     def test_of_few_small_frames_are_shared_among_all_workers(self):
         parts = list(parts_of(16, (64, 64), 1024, n_threads=4))
         assert len(parts) == 16
+
+
+class TestDevices:
+    def test_workers_that_a_run_starts_take_the_cards_in_turn(
+        self, client, monkeypatch
+    ):
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+        monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+        asked = [
+            client.submit(_worker_name, workers=[worker], pure=False)
+            for worker in client.scheduler_info()["workers"]
+        ]
+        names = client.gather(asked)
+        cards = {str(device_of_worker("cuda:all", name)) for name in names}
+        assert cards == {"cuda:0", "cuda:1"}
+        turns = [device_of_worker("cuda:0,cuda:1", n).index for n in range(5)]
+        assert turns == [0, 1, 0, 1, 0]
+
+    def test_workers_of_a_cluster_take_the_first_device(self, monkeypatch):
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+        monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+        found = device_of_worker("cuda:1,cuda:0", "tcp://10.0.0.1:4000")
+        assert found == torch.device("cuda", 1)
+
+    def test_a_single_device_is_that_of_all(self):
+        assert {device_of_worker("cpu", n) for n in range(3)} == {torch.device("cpu")}
 
 
 class TestChoice:

@@ -261,7 +261,10 @@ Overwrite = Annotated[
 Device = Annotated[
     str | None,
     typer.Option(
-        help="auto, cpu, cuda or mps.", metavar="NAME", rich_help_panel=COMPUTER
+        help="auto, cpu, cuda or mps; cuda:1 is the second graphics card. Several "
+        "cards share a training: cuda:0,cuda:1 or cuda:all.",
+        metavar="NAME",
+        rich_help_panel=COMPUTER,
     ),
 ]
 Threads = Annotated[

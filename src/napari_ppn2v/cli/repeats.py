@@ -54,7 +54,7 @@ def repeats(
     given = {name: value for name, value in locals().items() if value is not None}
     with stop_on_interrupt() as stop:
         from napari_ppn2v.cli.requests import denoise_request
-        from napari_ppn2v.core.devices import choose_device
+        from napari_ppn2v.core.devices import choose_devices
         from napari_ppn2v.core.devices import threads as with_threads
         from napari_ppn2v.pipeline.file_request import open_noise_source
         from napari_ppn2v.pipeline.inputs import open_noisy
@@ -67,12 +67,14 @@ def repeats(
                 "--channel 0."
             )
         image = open_noisy((noisy,), axes, request.channel, "")[0]
+        where, *others = choose_devices(request.device)
         job = check_with_repeats(
             image.frames[0],
             request.config,
             open_noise_source(request, image.channels[0]),
-            device=choose_device(request.device),
+            device=where,
             stop=stop,
+            other_devices=others,
         )
         with with_threads(request.threads):
             found = run_with_progress(job)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections import Counter
 from typing import TYPE_CHECKING
 
 import torch
@@ -11,16 +12,56 @@ import torch
 from napari_ppn2v.errors import BadSetting
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 
 def choose_device(name: str = "auto") -> torch.device:
     """Return the device of that name; "auto" takes CUDA, then Apple MPS, then CPU.
 
+    Of several that are named, this is the first; see `choose_devices`.
+
     Raises
     ------
-    BadSetting  If the device is not there.
+    BadSetting  If a device is not there.
     """
+    return choose_devices(name)[0]
+
+
+def choose_devices(name: str = "auto") -> tuple[torch.device, ...]:
+    """Return the devices that share the work of a training.
+
+    Parameters
+    ----------
+    name
+        One device as for `choose_device`, "cuda:1" for the second graphics card;
+        "cuda:0,cuda:1" for several cards, "cuda:all" for all that there are.
+
+    Raises
+    ------
+    BadSetting  If a device is not there, is named twice, or is no card among several.
+    """
+    if name == "cuda:all" and torch.cuda.is_available():
+        return tuple(torch.device("cuda", n) for n in range(torch.cuda.device_count()))
+    named = [part.strip() for part in name.split(",")]
+    if len(named) == 1:
+        return (_one_device(named[0]),)
+    others = [part for part in named if part.partition(":")[0] != "cuda"]
+    if others:
+        raise BadSetting(
+            f"The devices '{name}' are not all CUDA graphics cards ({others[0]!r} is "
+            "none). Each gets an equal share of the work, so only cards share one. "
+            "Name cards alone, for example 'cuda:0,cuda:1', or a single device."
+        )
+    devices = [torch.device("cuda", _one_device(part).index or 0) for part in named]
+    if len(set(devices)) < len(devices):
+        raise BadSetting(
+            f"The devices '{name}' name a graphics card twice. Name each once, or "
+            "take all with 'cuda:all'."
+        )
+    return tuple(devices)
+
+
+def _one_device(name: str) -> torch.device:
     available = {
         "cuda": torch.cuda.is_available(),
         "mps": torch.backends.mps.is_available(),
@@ -30,14 +71,30 @@ def choose_device(name: str = "auto") -> torch.device:
         return torch.device(
             next(kind for kind, is_there in available.items() if is_there)
         )
-    kind = name.split(":")[0]
+    kind, _, number = name.partition(":")
     if not available.get(kind, False):
         there = ", ".join(k for k, is_there in available.items() if is_there)
         raise BadSetting(
             f"The device '{name}' is not available here. Available: {there}. "
             "Choose one of these, or 'auto'."
         )
+    count = torch.cuda.device_count() if kind == "cuda" else 1
+    if name != kind and not (number.isdecimal() and int(number) < count):
+        what = {"cuda": "CUDA graphics card", "mps": "Apple GPU", "cpu": "processor"}
+        last = "" if count == 1 else f" to '{kind}:{count - 1}'"
+        raise BadSetting(
+            f"There is no device '{name}'. The number of {what[kind]}s here is "
+            f"{count}: '{kind}:0'{last}. Choose one of these, or 'auto'."
+        )
     return torch.device(name)
+
+
+def describe_devices(devices: Sequence[torch.device]) -> str:
+    """Return devices in words, e.g. "2 x NVIDIA A40, bfloat16"."""
+    counts = Counter(describe_device(device) for device in devices)
+    return " and ".join(
+        words if count == 1 else f"{count} x {words}" for words, count in counts.items()
+    )
 
 
 def describe_device(device: torch.device) -> str:
@@ -59,7 +116,8 @@ def has_fast_bfloat16(device: torch.device) -> bool:
     is emulated and slower, so it is left off.
     """
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        with torch.cuda.device(device):  # it asks the current card, whichever that is
+            return torch.cuda.is_bf16_supported(including_emulation=False)
     if device.type != "cpu":
         return False
     checks = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")

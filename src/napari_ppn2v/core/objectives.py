@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -71,23 +72,46 @@ def mean_and_width(scale: float) -> Objective:
     return loss
 
 
-def negative_log_likelihood(noise_model: NoiseModel) -> Objective:
+def negative_log_likelihood(noise_model: NoiseModel) -> NegativeLogLikelihood:
     """PN2V: -log sum_k w_k p(x|s_k), nats per ADU, computed in the log domain.
 
     With equal weights w_k = 1/K this is the objective of Krull et al. 2019b.
     """
+    return NegativeLogLikelihood(noise_model)
 
-    def per_pixel(samples: Tensor, log_weights: Tensor, target: Tensor) -> Tensor:
-        joint = log_joint(samples, log_weights, target, noise_model)
-        return -torch.logsumexp(joint, dim=1)
 
-    def loss(samples: Tensor, log_weights: Tensor, target: Tensor) -> Tensor:
+@dataclass(frozen=True)
+class NegativeLogLikelihood:
+    """See `negative_log_likelihood`; computed where the noise model is."""
+
+    noise_model: NoiseModel
+
+    def __call__(self, samples: Tensor, log_weights: Tensor, target: Tensor) -> Tensor:
+        """Return the loss per pixel (P,); see `Objective`."""
         is_large = samples.device.type == "cpu" and samples.numel() > SAMPLES_PER_CHUNK
         if not is_large or not samples.requires_grad or len(log_weights) > 1:
-            return per_pixel(samples, log_weights, target)
-        return _InChunks.apply(samples, log_weights, target, per_pixel)  # type: ignore[no-untyped-call]
+            return self._per_pixel(samples, log_weights, target)
+        return _InChunks.apply(samples, log_weights, target, self._per_pixel)  # type: ignore[no-untyped-call]
 
-    return loss
+    def _per_pixel(
+        self, samples: Tensor, log_weights: Tensor, target: Tensor
+    ) -> Tensor:
+        joint = log_joint(samples, log_weights, target, self.noise_model)
+        return -torch.logsumexp(joint, dim=1)
+
+    def to(self, device: torch.device | str) -> NegativeLogLikelihood:
+        """Return the same objective with the noise model on another device."""
+        return NegativeLogLikelihood(self.noise_model.to(device))
+
+
+def on_device(objective: Objective, device: torch.device) -> Objective:
+    """Return the same objective for arguments on another device.
+
+    Objectives that hold tensors have a method `to`, as noise models do; all others
+    compute wherever their arguments are.
+    """
+    move = getattr(objective, "to", None)
+    return objective if move is None else move(device)
 
 
 class _InChunks(torch.autograd.Function):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from napari_ppn2v.core.denoiser import Denoiser  # noqa: TC001 - documented field
-from napari_ppn2v.core.devices import choose_device, describe_device, threads
+from napari_ppn2v.core.devices import choose_devices, describe_device, threads
 from napari_ppn2v.core.memory import named_memory_errors
 from napari_ppn2v.errors import BadFile, BadSetting
 from napari_ppn2v.events import Notice, StageFinished, StageStarted
@@ -21,7 +21,7 @@ from napari_ppn2v.pipeline.camera_maps import (
     required_camera,
 )
 from napari_ppn2v.pipeline.cluster import ClusterChoice  # noqa: TC001 - as above
-from napari_ppn2v.pipeline.cluster_job import cluster_of
+from napari_ppn2v.pipeline.cluster_job import cluster_of, of_the_first_device
 from napari_ppn2v.pipeline.coverage import KnownSignals, compare_signals
 from napari_ppn2v.pipeline.inputs import (
     OpenedImage,
@@ -107,7 +107,7 @@ def apply_files(
         named_memory_errors("in this run"),
         cluster_of(request) as spread,
     ):
-        device = choose_device(request.device)
+        device, *others = choose_devices(request.device)
         paths = find_images(request.images, as_stack=request.as_stack)
         images = open_noisy(paths, request.axes, request.channel, request.frames)
         denoisers = tuple(
@@ -119,6 +119,7 @@ def apply_files(
         files = _outputs(request, images)
         where = spread.describe() if spread else describe_device(device)
         yield Notice(f"Computing on: {where}.")
+        yield from of_the_first_device(1 + len(others), spread)
         for image in images:
             yield Notice(f"{image.path.name}: {image.describe()}.")
         yield Notice(f"Estimate used: {denoisers[0].reason}.")

@@ -1,4 +1,4 @@
-"""Training in less memory: batches gone through in parts."""
+"""Batches gone through in parts: in less memory, or on several devices."""
 
 from __future__ import annotations
 
@@ -20,15 +20,16 @@ class BatchParts:
     ----------
     batch_size : patches of a batch, the most parts there can be
     patch_size : side of a patch, pixels
+    n_devices : that share each batch
 
     Attributes
     ----------
-    count : of the parts, 1 as long as memory suffices
+    count : of the parts, one for each device as long as memory suffices
     """
 
-    def __init__(self, batch_size: int, patch_size: int) -> None:
+    def __init__(self, batch_size: int, patch_size: int, n_devices: int = 1) -> None:
         self.batch_size, self.patch_size = batch_size, patch_size
-        self.count = 1
+        self.count = min(n_devices, batch_size)
         self._news: list[Notice] = []
 
     def within_memory(self, work: Callable[[], R], clear: Callable[[], None]) -> R:

@@ -214,6 +214,7 @@ def time_steps(
     device: torch.device,
     stop: StopToken,
     clock: Clock = time.perf_counter,
+    other_devices: Sequence[torch.device] = (),
 ) -> Generator[Event, None, Timing]:
     """Time a few steps of each training, a validation, and a tile; some seconds.
 
@@ -223,6 +224,7 @@ def time_steps(
     config : its network, prior, patches and batches are timed, for all methods that
         need no targets, or for the one of these settings that does
     clock : wall clock by default; one of processor time where others share the machine
+    other_devices : that share each training batch with `device`
 
     Returns
     -------
@@ -234,7 +236,7 @@ def time_steps(
         kinds = (config.method,)
     total = len(kinds) * (WARM_UP_STEPS + TIMED_STEPS) + 1
     yield StageStarted("dry run", total)
-    dry = _DryRun(sources, config, device, stop, clock)
+    dry = _DryRun(sources, config, (device, *other_devices), stop, clock)
     steps: dict[str, StepTime] = {}
     for number, kind in enumerate(kinds):
         done = number * (WARM_UP_STEPS + TIMED_STEPS)
@@ -265,11 +267,12 @@ class _DryRun:
         self,
         sources: Sequence[Frames],
         config: RunConfig,
-        device: torch.device,
+        devices: Sequence[torch.device],
         stop: StopToken,
         clock: Clock,
     ) -> None:
-        self.config, self.device, self.stop = config, device, stop
+        self.config, self.stop = config, stop
+        self.device, *self.other_devices = devices
         self.clock = clock
         shape = [
             min(DRY_RUN_SIDE, *(frames.shape[axis] for frames in sources))
@@ -326,7 +329,8 @@ class _DryRun:
                 self.stack, self.noise_model, model, training, seed
             )
             objective = mean_and_width(std)
-        return Trainer(model, source, objective, training, seed)
+        others = self.other_devices
+        return Trainer(model, source, objective, training, seed, others)
 
     def tile(self) -> tuple[float, float]:
         """Seconds per pixel of a pass, and what the MMSE estimate adds to it."""
@@ -370,6 +374,7 @@ def plan_steps(
     *,
     device: torch.device,
     stop: StopToken,
+    other_devices: Sequence[torch.device] = (),
 ) -> Generator[Event, None, int]:
     """Time a few steps of each training and return how many fit into the budget.
 
@@ -377,6 +382,7 @@ def plan_steps(
     ----------
     minutes : for the training steps, validation included; reading, the noise-model
         fit and the denoising come on top (seconds)
+    other_devices : that share each training batch with `device`
 
     Returns
     -------
@@ -393,5 +399,7 @@ def plan_steps(
             f"The training budget is {minutes:g} minutes. It must be more than 0, and "
             "finite."
         )
-    timing = yield from time_steps(sources, config, device=device, stop=stop)
+    timing = yield from time_steps(
+        sources, config, device=device, stop=stop, other_devices=other_devices
+    )
     return timing.steps_within(config, 60 * minutes)

@@ -91,6 +91,7 @@ class ChannelRun:
         device: torch.device,
         stop: StopToken,
         targets: Sequence[Frames] | None = None,
+        other_devices: Sequence[torch.device] = (),
     ) -> Generator[Event, None, ChannelReport]:
         """Train, or take up the training where it was, and write what came of it."""
         if self.earlier is not None and self.earlier["is_trained"]:
@@ -104,6 +105,7 @@ class ChannelRun:
             stop=stop,
             targets=targets,
             checkpoints=self._checkpoint,
+            other_devices=other_devices,
         )
         return self._written(run)
 

@@ -76,7 +76,7 @@ class ClusterSpread:
     client : distributed.Client
     name : of the cluster, in words
     axes, channel, frames, camera_maps : as the images were opened here
-    device : as for one computer; "auto" is chosen by each worker
+    device : as for one computer, chosen by each worker; see `device_of_worker`
     n_threads : of each block on the CPU
     """
 
@@ -211,6 +211,17 @@ def block_side(tile: int, chunk: int) -> int:
 def chunk_side_of(writer: ResultWriter) -> int:
     """Side of the chunks of a result; 1 for files that only this process writes."""
     return writer.chunk_side if writer.shared is not None else 1
+
+
+def of_the_first_device(
+    n_devices: int, spread: ClusterSpread | None
+) -> Iterator[Notice]:
+    """Say that of several devices only the first denoises, where it is so."""
+    if n_devices > 1 and spread is None:
+        yield Notice(
+            f"Denoising takes place on the first of the {n_devices} devices. With "
+            f"--dask-workers {n_devices}, each device denoises a part."
+        )
 
 
 def _notices(others: str) -> Iterator[Notice]:

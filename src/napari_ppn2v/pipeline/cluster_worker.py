@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from napari_ppn2v.core.devices import choose_device, describe_device, threads
+from napari_ppn2v.core.devices import choose_devices, describe_device, threads
 from napari_ppn2v.errors import BadFile
 from napari_ppn2v.events import drain
 from napari_ppn2v.files.camera_maps import load_camera_maps
@@ -28,6 +28,8 @@ from napari_ppn2v.stop import StopToken
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    import torch
 
     from napari_ppn2v.core.axes import AxisLayout
     from napari_ppn2v.core.camera_maps import CommonCamera
@@ -109,7 +111,7 @@ def denoise_block(job: SharedJob, part: Part, *model: bytes) -> BlockDone | None
     PPN2VError  One of its kinds.
     """
     stop = _stop_of(job.run)
-    device = choose_device(job.device)
+    device = device_of_worker(job.device, _worker_name())
     with threads(job.threads):
         denoiser = _KEPT_MODELS.get(
             (job.model, str(device)), lambda: _model(job.model, model).to(device)
@@ -130,6 +132,29 @@ def denoise_block(job: SharedJob, part: Part, *model: bytes) -> BlockDone | None
         for result, block in zip(job.results, blocks, strict=True)
     )
     return BlockDone((), written, where)
+
+
+def device_of_worker(device: str, worker: object) -> torch.device:
+    """Return the device on which a worker computes.
+
+    Parameters
+    ----------
+    device : as for `choose_devices`; of several, each worker takes the next one in turn
+    worker : its name; those that a run starts are called 0, 1, 2..., and others, which
+        may be on different computers, all take the first device
+
+    Raises
+    ------
+    BadSetting  If a device is not there.
+    """
+    devices = choose_devices(device)
+    return devices[worker % len(devices) if isinstance(worker, int) else 0]
+
+
+def _worker_name() -> object:
+    import distributed
+
+    return distributed.get_worker().name
 
 
 def fill_smaller_levels(results: tuple[SharedResult, ...], frame: int, n: int) -> None:

@@ -9,7 +9,7 @@ import time
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from napari_ppn2v.core.devices import choose_device, describe_device, threads
+from napari_ppn2v.core.devices import choose_devices, describe_devices, threads
 from napari_ppn2v.core.frames import check_trainable
 from napari_ppn2v.core.memory import named_memory_errors
 from napari_ppn2v.errors import BadFile, BadSetting
@@ -23,7 +23,7 @@ from napari_ppn2v.pipeline.camera_maps import (
 from napari_ppn2v.pipeline.channel_runs import ChannelReport, ChannelRun
 from napari_ppn2v.pipeline.checking import glance_at_files
 from napari_ppn2v.pipeline.cluster import check_cluster
-from napari_ppn2v.pipeline.cluster_job import cluster_of
+from napari_ppn2v.pipeline.cluster_job import cluster_of, of_the_first_device
 from napari_ppn2v.pipeline.file_request import (
     DenoiseRequest,
     check_request,
@@ -101,7 +101,7 @@ class _Job:
     request: DenoiseRequest
     images: tuple[OpenedImage, ...]
     files: RunFolder
-    device: torch.device
+    devices: tuple[torch.device, ...]
     stop: StopToken
     targets: tuple[OpenedImage, ...] = ()
     maps: CameraMaps | None = None
@@ -156,7 +156,7 @@ def denoise_files(
     check_request(request)
     with threads(request.threads), named_memory_errors("in this run"):
         job = _prepared(request, stop)
-        yield Notice(f"Computing on: {describe_device(job.device)}.")
+        yield Notice(f"Computing on: {describe_devices(job.devices)}.")
         for image in job.images:
             yield Notice(f"{image.path.name}: {image.describe()}.")
         for target in job.targets:
@@ -182,7 +182,7 @@ def denoise_files(
 
 def _prepared(request: DenoiseRequest, stop: StopToken) -> _Job:
     """Check all that can be checked without reading pixels."""
-    device = choose_device(request.device)
+    devices = choose_devices(request.device)
     paths = find_images(request.noisy, as_stack=request.as_stack)
     images = open_noisy(paths, request.axes, request.channel, request.frames)
     maps = maps_of(request)
@@ -193,7 +193,7 @@ def _prepared(request: DenoiseRequest, stop: StopToken) -> _Job:
         for frames in image.frames:
             check_trainable(frames, smallest)
     targets = corrected_images(opened_targets(request, images), maps)
-    job = _Job(request, images, files, device, stop, targets, maps)
+    job = _Job(request, images, files, devices, stop, targets, maps)
     inputs = [image.path for image in (*images, *job.targets)]
     inputs += request.calibration
     for channel in images[0].channels:  # what is wrong with it shall show now
@@ -272,7 +272,7 @@ def _begin_record(job: _Job, hashes: list[str]) -> None:
         job.record = {"request": asdict(request), "data": data[:count], "channels": {}}
         if job.targets:
             job.record["targets"] = data[count:]
-    job.record["software"] = software(job.device)
+    job.record["software"] = software(*job.devices)
     job.save(RUNNING)
 
 
@@ -293,7 +293,12 @@ def _settled_config(job: _Job) -> Generator[Event, None, RunConfig]:
             sources = [image.frames[0] for image in job.images]
             share = minutes / len(job.images[0].channels)
             steps = yield from plan_steps(
-                sources, config, share, device=job.device, stop=job.stop
+                sources,
+                config,
+                share,
+                device=job.devices[0],
+                stop=job.stop,
+                other_devices=job.devices[1:],
             )
             if job.stop.is_stopped:
                 return config
@@ -327,8 +332,9 @@ def _train_channels(job: _Job, config: RunConfig) -> Generator[Event, None, None
             [image.frames[number] for image in job.images],
             open_noise_source(job.request, channel),
             targets=[target.frames[number] for target in job.targets] or None,
-            device=job.device,
+            device=job.devices[0],
             stop=job.stop,
+            other_devices=job.devices[1:],
         )
         job.channels.append(report)
         job.record["channels"][str(channel)] = report.plain
@@ -354,7 +360,7 @@ def _provenance(job: _Job, channel: int | None = None) -> dict[str, Any]:
 
 def _denoise_images(job: _Job, config: RunConfig) -> Generator[Event, None, None]:
     """Denoise image after image; those that the record says are written are kept."""
-    denoisers = [channel.denoiser.to(job.device) for channel in job.channels]
+    denoisers = [channel.denoiser.to(job.devices[0]) for channel in job.channels]
     estimates = {
         str(channel): {"estimate": d.estimate, "blind": d.is_blind, "reason": d.reason}
         for channel, d in zip(job.images[0].channels, denoisers, strict=True)
@@ -368,6 +374,7 @@ def _denoise_images(job: _Job, config: RunConfig) -> Generator[Event, None, None
     recorded = time.monotonic()
     provenance = {**_provenance(job), "estimates": estimates}
     with cluster_of(job.request) as spread:
+        yield from of_the_first_device(len(job.devices), spread)
         if spread is not None:
             provenance["cluster"] = spread.describe()
         for image, result in zip(job.images, job.files.results, strict=True):

@@ -107,6 +107,7 @@ def train_denoiser(
     targets: Sequence[Frames] | None = None,
     checkpoints: Checkpoints = no_checkpoints,
     preview: Preview | None = None,
+    other_devices: Sequence[torch.device] = (),
 ) -> Generator[Event, None, TrainedRun]:
     """Train on noisy frames alone: Noise2Void, noise model, PN2V, choice of estimate.
 
@@ -123,6 +124,7 @@ def train_denoiser(
     checkpoints : gives, for each training, where it keeps its state; a journey
         resumed from there ends with the bits of one never interrupted
     preview : what the user looks at, to be shown denoised while training goes on
+    other_devices : that share each training batch with `device`; see `replicas`
 
     Yields
     ------
@@ -150,7 +152,7 @@ def train_denoiser(
         require_estimate(config.inference.estimate, None)
     with named_memory_errors("in training"):
         stack = yield from read_stack(sources, config, stop, targets)
-        run = Journey(stack, config, device, stop, checkpoints, preview)
+        run = Journey(stack, config, device, stop, checkpoints, preview, other_devices)
         done = yield from _journey(run, noise_source)
     if not config.inference.average_orientations:
         return done
@@ -186,6 +188,7 @@ def train_longer(
     targets: Sequence[Frames] | None = None,
     preview: Preview | None = None,
     checkpoints: Checkpoints = no_checkpoints,
+    other_devices: Sequence[torch.device] = (),
 ) -> Generator[Event, None, TrainedRun]:
     """Go on training from the weights of an earlier run, which stays as it is.
 
@@ -211,7 +214,7 @@ def train_longer(
     if targets is not None:
         check_targets(sources, targets)
     stack = yield from read_stack(sources, config, stop, targets)
-    run = Journey(stack, config, device, stop, checkpoints, preview)
+    run = Journey(stack, config, device, stop, checkpoints, preview, other_devices)
     run.curves.update(trained.curves)
     denoiser = trained.denoiser
     if config.needs_targets:

@@ -194,7 +194,7 @@ def _from_estimate(
     request: NoiseModelRequest, stop: StopToken
 ) -> Generator[Event, None, FittedNoiseModel | None]:
     """Estimate the signal by Noise2Void, then fit."""
-    from napari_ppn2v.core.devices import choose_device, describe_device
+    from napari_ppn2v.core.devices import choose_devices, describe_devices
     from napari_ppn2v.core.frames import check_trainable
     from napari_ppn2v.pipeline.journeys import SMALLEST_SIDE, no_checkpoints
     from napari_ppn2v.pipeline.noise_sources import Bootstrap
@@ -205,11 +205,11 @@ def _from_estimate(
     assert request.observation is not None
     config = replace(request.run_config or preset("fast"), noise_model=request.config)
     frames = request.observation.recording(request.channel)
-    device = choose_device(request.device)
-    yield DeviceChosen(describe_device(device))
+    device, *others = devices = choose_devices(request.device)
+    yield DeviceChosen(describe_devices(devices))
     check_trainable(frames, max(SMALLEST_SIDE, 2 * config.network.stride))
     stack = yield from read_stack([frames], config, stop)
-    run = Journey(stack, config, device, stop, no_checkpoints)
+    run = Journey(stack, config, device, stop, no_checkpoints, other_devices=others)
     n2v = yield from train_n2v(run)
     if n2v.is_stopped:
         return None

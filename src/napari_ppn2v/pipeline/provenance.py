@@ -23,10 +23,10 @@ T = TypeVar("T")
 _PACKAGES = ("torch", "numpy", "scipy", "tifffile", "zarr")
 
 
-def software(device: torch.device) -> dict[str, str]:
-    """Return versions of what computes, and where it does."""
+def software(*devices: torch.device) -> dict[str, str]:
+    """Return versions of what computes, and on which devices it does."""
     # here, as the docks read settings too, and load no torch for it
-    from napari_ppn2v.core.devices import describe_device
+    from napari_ppn2v.core.devices import describe_devices
 
     versions = {name: importlib.metadata.version(name) for name in _PACKAGES}
     return {
@@ -34,7 +34,7 @@ def software(device: torch.device) -> dict[str, str]:
         "python": platform.python_version(),
         **versions,
         "platform": platform.platform(),
-        "device": describe_device(device),
+        "device": describe_devices(devices),
     }
 
 

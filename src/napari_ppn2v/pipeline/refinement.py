@@ -27,7 +27,9 @@ from napari_ppn2v.pipeline.training import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Generator, Sequence
+
+    import torch
 
     from napari_ppn2v.core.noise_models.base import NoiseModel
     from napari_ppn2v.events import Event
@@ -52,6 +54,7 @@ def refine(
     checkpoint: CheckpointStore | None,
     preview: StagePreview | None = None,
     keeps_start: bool = False,
+    other_devices: Sequence[torch.device] = (),
 ) -> Generator[Event, None, TrainedPrior]:
     """Do one round of refinement; `model` stays as it is.
 
@@ -95,6 +98,7 @@ def refine(
             checkpoint=checkpoint,
             preview=preview,
             keeps_start=keeps_start,
+            other_devices=other_devices,
         )
     )
 

@@ -20,7 +20,7 @@ from napari_ppn2v.pipeline.denoising import denoise_frames
 from napari_ppn2v.pipeline.journeys import train_denoiser
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Generator, Sequence
 
     import torch
     from numpy.typing import NDArray
@@ -103,6 +103,7 @@ def check_with_repeats(
     *,
     device: torch.device,
     stop: StopToken,
+    other_devices: Sequence[torch.device] = (),
 ) -> Generator[Event, None, RepeatsCheck | None]:
     """Train twice, on each half of a recording, and score with the other half.
 
@@ -111,7 +112,7 @@ def check_with_repeats(
     frames : of a static scene; every second frame belongs to the same half
     config : of both trainings
     noise_source : as for `train_denoiser`; must not come from these frames
-    device, stop : as for `train_denoiser`
+    device, stop, other_devices : as for `train_denoiser`
 
     Yields
     ------
@@ -151,7 +152,12 @@ def check_with_repeats(
         yield PartStarted(name, half, len(HALVES))
         mine, others = list(numbers[half::2]), list(numbers[1 - half :: 2])
         run = yield from train_denoiser(
-            [frames.select(mine)], config, noise_source, device=device, stop=stop
+            [frames.select(mine)],
+            config,
+            noise_source,
+            device=device,
+            stop=stop,
+            other_devices=other_devices,
         )
         if run.is_stopped:
             return None

@@ -9,7 +9,13 @@ import time
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from napari_ppn2v.core.devices import choose_device, describe_device, threads
+from napari_ppn2v.core.devices import (
+    choose_device,
+    choose_devices,
+    describe_device,
+    describe_devices,
+    threads,
+)
 from napari_ppn2v.core.frames import check_trainable
 from napari_ppn2v.events import DeviceChosen, Notice, PartStarted
 from napari_ppn2v.pipeline.checking import glance
@@ -43,6 +49,7 @@ if TYPE_CHECKING:
     from napari_ppn2v.stop import StopToken
 
     ChannelCheckpoints = Callable[[int], Checkpoints]
+    Devices = tuple[torch.device, ...]
 
 
 @dataclass(frozen=True)
@@ -101,16 +108,17 @@ def denoise_stack(
     PPN2VError  One of its kinds.
     """
 
-    def train(channel: int, device: torch.device) -> Generator[Event, None, TrainedRun]:
+    def train(channel: int, devices: Devices) -> Generator[Event, None, TrainedRun]:
         kept = no_checkpoints if checkpoints is None else checkpoints(channel)
         return train_denoiser(
             [request.training_source(channel)],
             request.config,
             noise_source(request, channel),
-            device=device,
+            device=devices[0],
             stop=stop,
             preview=preview if channel == request.channels[0] else None,
             checkpoints=kept,
+            other_devices=devices[1:],
         )
 
     def reading() -> Generator[Event, None, None]:
@@ -143,17 +151,18 @@ def train_stack_longer(
 
     request = report.request
 
-    def train(channel: int, device: torch.device) -> Generator[Event, None, TrainedRun]:
+    def train(channel: int, devices: Devices) -> Generator[Event, None, TrainedRun]:
         return train_longer(
             report.runs[request.channels.index(channel)],
             [request.training_source(channel)],
             request.config,
             n_steps=n_steps,
             noise_source=noise_source(request, channel),
-            device=device,
+            device=devices[0],
             stop=stop,
             preview=preview if channel == request.channels[0] else None,
             checkpoints=no_checkpoints if checkpoints is None else checkpoints(channel),
+            other_devices=devices[1:],
         )
 
     return (yield from _run(request, train, stop))
@@ -188,7 +197,7 @@ def denoise_trained(
 
 def _run(
     request: StackRequest,
-    train: Callable[[int, torch.device], Generator[Event, None, TrainedRun]],
+    train: Callable[[int, Devices], Generator[Event, None, TrainedRun]],
     stop: StopToken,
     reading: Iterable[Event] = (),
     *,
@@ -197,8 +206,8 @@ def _run(
     """Train channel after channel, then denoise them all."""
     request.check()
     with threads(request.threads):
-        device = choose_device(request.device)
-        yield DeviceChosen(describe_device(device))
+        devices = choose_devices(request.device)
+        yield DeviceChosen(describe_devices(devices))
         smallest = max(SMALLEST_SIDE, 2 * request.config.network.stride)
         for channel in request.channels:
             check_trainable(request.training_source(channel), smallest)
@@ -214,7 +223,7 @@ def _run(
             if len(request.channels) > 1:
                 name, total = f"channel {channel}", len(request.channels)
                 yield PartStarted(name, number, total)
-            run = yield from train(channel, device)
+            run = yield from train(channel, devices)
             runs.append(run)
             for stage, value in run.seconds.items():
                 seconds[stage] = seconds.get(stage, 0.0) + value
@@ -224,14 +233,14 @@ def _run(
             tuple(runs),
             None,
             is_stopped,
-            describe_device(device),
+            describe_devices(devices),
             seconds,
-            _provenance(request, runs, device),
+            _provenance(request, runs, devices),
         )
         if is_stopped:
             return report
         began = time.perf_counter()
-        result = yield from _apply(report.denoisers, request, stop, device)
+        result = yield from _apply(report.denoisers, request, stop, devices[0])
     seconds["denoise"] = time.perf_counter() - began
     return replace(report, result=result, is_stopped=result is None)
 
@@ -266,12 +275,12 @@ def noise_source(request: StackRequest, channel: int) -> NoiseSource:
 
 
 def _provenance(
-    request: StackRequest, runs: Sequence[TrainedRun], device: torch.device
+    request: StackRequest, runs: Sequence[TrainedRun], devices: Devices
 ) -> dict[str, Any]:
     """Say how a result was made, as plain values."""
     observation = request.observation
     return {
-        "software": software(device),
+        "software": software(*devices),
         "data": {
             "name": observation.name,
             "axes": observation.axes,

@@ -41,7 +41,7 @@ from napari_ppn2v.pipeline.refinement import refine
 from napari_ppn2v.pipeline.training import CheckpointStore, CurvePoint, train_prior
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Generator, Sequence
 
     from napari_ppn2v.core.batches import BatchSource
     from napari_ppn2v.core.noise_models.base import NoiseModel
@@ -60,7 +60,11 @@ Checkpoints = Callable[[str], CheckpointStore | None]
 
 @dataclass
 class Journey:
-    """What the stages of one journey share; curves and seconds grow with them."""
+    """What the stages of one journey share; curves and seconds grow with them.
+
+    Trainings share their batches among `device` and `other_devices`; all else is done
+    on `device`.
+    """
 
     stack: TrainingStack
     config: RunConfig
@@ -68,6 +72,7 @@ class Journey:
     stop: StopToken
     checkpoints: Checkpoints
     preview: Preview | None = None
+    other_devices: Sequence[torch.device] = ()
     curves: dict[str, tuple[CurvePoint, ...]] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
 
@@ -233,6 +238,7 @@ def _train(
         checkpoint=run.checkpoints(stage),
         preview=run.stage_preview(stage, noise_model),
         keeps_start=start.is_trained,
+        other_devices=run.other_devices,
     )
     run.curves[stage] = trained.curve
     yield finished(run, stage, began)
@@ -337,6 +343,7 @@ def refine_in_rounds(
             preview=run.stage_preview(stage, start=rounds.compared),
             # a Noise2Void has no width yet that a validation could judge
             keeps_start=rounds.keeps_start and current.prior_kind == "gaussian",
+            other_devices=run.other_devices,
         )
         if trained.curve:
             run.curves[stage] = trained.curve

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import functools
 import json
 import math
 import time
@@ -20,10 +19,11 @@ from napari_ppn2v.errors import BadData, BadFile
 from napari_ppn2v.events import StepDone, Validated
 from napari_ppn2v.files.lazy import DAMAGED
 from napari_ppn2v.pipeline.batch_parts import BatchParts
+from napari_ppn2v.pipeline.replicas import Replica, Replicas
 from napari_ppn2v.pipeline.schedules import OneCycle, Plateau, Schedule
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterator
+    from collections.abc import Callable, Generator, Sequence
 
     from napari_ppn2v.core.batches import Batch, BatchSource
     from napari_ppn2v.core.objectives import Objective
@@ -111,19 +111,23 @@ class Trainer:
         objective: Objective,
         config: TrainingConfig,
         seed: int,
+        other_devices: Sequence[torch.device] = (),
     ) -> None:
-        self.model, self.source, self.objective = model, source, objective
+        self.model, self.source = model, source
+        self.replicas = Replicas(model, objective, other_devices)
         self.config = config
         self.rng = np.random.default_rng(seed)
         self.optimizer = make_optimizer(config.optimizer, model)
         self.schedule = make_schedule(config)
         self.progress = _Progress()
         self.validation = source.validation()
-        self.parts = BatchParts(config.batch_size, config.patch_size)
+        self.parts = BatchParts(
+            config.batch_size, config.patch_size, len(self.replicas)
+        )
 
-    def loss(self, batch: Batch) -> torch.Tensor:
-        """Mean loss per pixel of a batch."""
-        model = self.model
+    def loss(self, batch: Batch, replica: Replica) -> torch.Tensor:
+        """Mean loss per pixel of a batch, on the device of a replica."""
+        model = replica.model
         normal = model.normalisation
         inputs = torch.from_numpy(
             (batch.inputs - np.float32(normal.mean)) / np.float32(normal.std)
@@ -132,7 +136,7 @@ class Trainer:
         where = torch.from_numpy(batch.where).to(model.device)
         targets = torch.from_numpy(batch.targets).to(model.device)
         samples, log_weights = model.samples(pixels(features, where))
-        return self.objective(samples, log_weights, targets).mean()
+        return replica.objective(samples, log_weights, targets).mean()
 
     def step(self) -> float:
         """Do one optimizer step and return its loss.
@@ -162,21 +166,29 @@ class Trainer:
     def _gradient(self, batch: Batch) -> torch.Tensor:
         """Make the gradient of the mean loss of a batch; return that loss."""
         self.optimizer.zero_grad(set_to_none=True)
-        total = torch.zeros((), device=self.model.device)
-        for loss in self._losses(batch):
-            loss.backward()  # type: ignore[no-untyped-call]
-            total = total + loss.detach()
-        return total
+        return self._mean_loss(batch)
 
-    def _losses(self, batch: Batch) -> Iterator[torch.Tensor]:
-        """Yield what each part of a batch adds to its mean loss."""
-        for part in batch.parts(self.parts.count):
-            loss = self.loss(part)
-            share = len(part.where) / max(1, len(batch.where))
-            yield loss if len(part.where) == len(batch.where) else share * loss
+    def _mean_loss(self, batch: Batch) -> torch.Tensor:
+        """Return the mean loss of a batch, and make its gradient where that is on."""
+
+        def work(replica: Replica, parts: list[Batch]) -> torch.Tensor:
+            total = torch.zeros((), device=replica.model.device)
+            for part in parts:
+                loss = self.loss(part, replica)
+                if len(part.where) < len(batch.where):
+                    loss = len(part.where) / len(batch.where) * loss
+                if torch.is_grad_enabled():
+                    loss.backward()  # type: ignore[no-untyped-call]
+                total = total + loss.detach()
+            return total
+
+        return self.replicas.total(batch.parts(self.parts.count), work)
 
     def _within_memory(self, work: Callable[[], R]) -> R:
-        clear = functools.partial(self.optimizer.zero_grad, set_to_none=True)
+        def clear() -> None:
+            self.optimizer.zero_grad(set_to_none=True)
+            self.replicas.clear()
+
         return self.parts.within_memory(work, clear)
 
     def validation_loss(self) -> float:
@@ -186,7 +198,7 @@ class Trainer:
             weights = [len(batch.where) for batch in self.validation]
             losses = [
                 self._within_memory(
-                    lambda batch=batch: float(sum(self._losses(batch)))  # type: ignore[misc]
+                    lambda batch=batch: float(self._mean_loss(batch))  # type: ignore[misc]
                 )
                 for batch in self.validation
             ]
@@ -242,7 +254,8 @@ class Trainer:
             self.optimizer.load_state_dict(state["optimizer"])
             self.schedule.restore(state["schedule"])
             self.rng.bit_generator.state = json.loads(state["rng"])
-            self.parts.count = state.get("n_parts", 1)  # not in older states
+            # not in older states; with fewer devices than before, parts stay parts
+            self.parts.count = max(state.get("n_parts", 1), self.parts.count)
             self.progress = _Progress(
                 step=state["step"],
                 best_loss=state["best_loss"],
@@ -281,6 +294,7 @@ def train_prior(
     checkpoint: CheckpointStore | None = None,
     preview: StagePreview | None = None,
     keeps_start: bool = False,
+    other_devices: Sequence[torch.device] = (),
 ) -> Generator[Event, None, TrainedPrior]:
     """Train `model` in place on batches of `source`.
 
@@ -299,6 +313,8 @@ def train_prior(
     preview : denoises what the user looks at now and then; changes no bit either
     keeps_start : count the weights that training starts from among those of which
         the best are kept
+    other_devices : that share each batch with that of `model`, in equal parts; with
+        equal devices, too, a CPU gives equal bits
 
     Yields
     ------
@@ -310,7 +326,8 @@ def train_prior(
     OutOfMemory  If not even single patches fit into memory.
     BadFile  If the kept state belongs to other settings.
     """
-    trainer = Trainer(model, source, objective, config, seed)
+    trainer = Trainer(model, source, objective, config, seed, other_devices)
+    yield from trainer.replicas.news(config.batch_size)
     saved = checkpoint.load() if checkpoint is not None else None
     if saved is not None:
         trainer.restore(saved)

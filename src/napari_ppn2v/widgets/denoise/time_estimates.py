@@ -116,15 +116,17 @@ def _key(request: StackRequest) -> tuple[Any, ...]:
 
 
 def _measure(request: StackRequest, stop: StopToken) -> Generator[Event, None, Timing]:
-    from napari_ppn2v.core.devices import choose_device, threads
+    from napari_ppn2v.core.devices import choose_devices, threads
     from napari_ppn2v.pipeline.budget import time_steps
 
+    device, *others = choose_devices(request.device)
     with threads(request.threads):
         return (
             yield from time_steps(
                 [request.training_source(request.channels[0])],
                 request.config,
-                device=choose_device(request.device),
+                device=device,
                 stop=stop,
+                other_devices=others,
             )
         )
