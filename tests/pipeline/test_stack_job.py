@@ -77,6 +77,8 @@ def test_a_stack_comes_back_closer_to_the_truth_in_its_own_axes(sample, quick):
 
 def test_channels_are_trained_by_themselves_and_put_together(sample, config):
     data = np.stack([sample.observation[:2], sample.observation[2:4] + 500], axis=1)
+    enough = replace(config.pretraining, n_steps=30)  # for the level of each channel
+    config = replace(config, pretraining=enough, refinement=enough)
     wanted = request(data, "TCYX", config, channels=(0, 1), is_put_together=True)
     events, report = collect(denoise_stack(wanted, StopToken()))
     parts = [(e.name, e.index, e.total) for e in events if isinstance(e, PartStarted)]
