@@ -1,4 +1,4 @@
-"""Docks that are opened and closed for hours leave nothing behind."""
+"""Docks that are opened and closed for hours, and their runs, leave nothing behind."""
 
 from __future__ import annotations
 
@@ -6,11 +6,14 @@ import gc
 import weakref
 
 import pytest
+from napari.qt.threading import create_worker
 from qtpy import PYSIDE6
 from qtpy.QtCore import QEvent
 from qtpy.QtWidgets import QApplication
 
+from napari_ppn2v.events import Notice
 from napari_ppn2v.session.session import session_of
+from napari_ppn2v.workers import launch
 
 DOCKS = ["Denoise (PPN2V)", "Noise model (PPN2V)", "Apply a model (PPN2V)"]
 
@@ -31,10 +34,15 @@ def open_and_close(viewer, name):
     dock.destroyOnClose()
     known = weakref.ref(panel)
     del dock, panel
+    settle()
+    return known
+
+
+def settle():
+    """Let Qt and Python clear away what is no longer needed."""
     QApplication.processEvents()
     QApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete)
     gc.collect()
-    return known
 
 
 def waiting_for_the_end_of_the_program():
@@ -69,3 +77,42 @@ def test_a_closed_dock_is_gone_and_nobody_listens_for_it(viewer, name):
     left = [open_and_close(viewer, name) for _ in range(3)]
     assert listeners(viewer) == before
     assert [known() for known in left] == [None] * 3
+
+
+N_RUNS = 20
+
+
+def kept_of_each(play):
+    """Count the objects that stay for each of many workers."""
+
+    def left_by_many():
+        for _ in range(N_RUNS):
+            play()
+        settle()
+        return len(gc.get_objects())
+
+    before = left_by_many()
+    return round((left_by_many() - before) / N_RUNS)
+
+
+def test_napari_keeps_but_the_name_of_a_run_beside_what_it_keeps_of_any_worker(
+    make_napari_viewer, qtbot
+):
+    session = session_of(make_napari_viewer())
+
+    def steps():
+        yield 1
+
+    def job(stop):
+        yield Notice("working")
+
+    def theirs():
+        worker = create_worker(steps, _start_thread=False, _ignore_errors=True)
+        with qtbot.waitSignal(worker.finished):
+            worker.start()
+
+    def ours():
+        launch(session, job, title="working", is_quiet=True, is_light=True)
+        qtbot.waitUntil(lambda: not session.is_busy)
+
+    assert kept_of_each(ours) <= kept_of_each(theirs) + 1

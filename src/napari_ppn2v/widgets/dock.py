@@ -135,7 +135,7 @@ _IS_WATCHED = "napari_ppn2v is told of the end"
 def _close_down_at_the_end(dock: Dock) -> None:
     """Have a dock closed down when the program ends.
 
-    One connection serves all docks: one of each dock would be kept by the program, which
+    One connection serves all docks. One of each would stay with the program, which
     outlives them.
     """
     _OPENED.add(dock)
