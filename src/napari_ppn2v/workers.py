@@ -160,15 +160,9 @@ class Run:
     # -- on the thread of the window --------------------------------------------------
 
     def _start(self, job: Job) -> None:
-        # napari keeps each worker, and so its function, as long as its window
-        itself = [self]
-
-        def work() -> Generator[tuple[Event, ...], None, Any]:
-            return (yield from itself.pop()._work())
-
         self._job = job
         self.worker = create_worker(
-            _Named(work, self.title), _start_thread=False, _ignore_errors=True
+            _Named(self.title), self, _start_thread=False, _ignore_errors=True
         )
         self.worker.yielded.connect(self._on_batch)
         self.worker.returned.connect(self._on_returned)
@@ -331,14 +325,22 @@ def in_words(error: BaseException) -> PPN2VError:
     )
 
 
+def _work(run: Run) -> Generator[tuple[Event, ...], None, Any]:
+    return (yield from run._work())
+
+
 class _Named(functools.partial):
-    """A function whose name napari shows when its window is closed during the run."""
+    """The work of a run, with a name for when its window is closed meanwhile.
+
+    napari keeps each worker, and so its function, as long as its window. So the
+    function holds no run, which is handed to it as it begins.
+    """
 
     title: str
 
-    def __new__(cls, function: Callable[..., Any], title: str) -> _Named:
-        """Give the function a name for the user."""
-        named = super().__new__(cls, function)
+    def __new__(cls, title: str) -> _Named:
+        """Give the work a name for the user."""
+        named = super().__new__(cls, _work)
         named.title = title
         return named
 

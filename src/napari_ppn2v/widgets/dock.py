@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import weakref
 from typing import TYPE_CHECKING, Any
+from weakref import WeakSet
 
 from qtpy.QtCore import QEvent, QSize, Qt, QTimer
 from qtpy.QtWidgets import (
@@ -71,9 +72,7 @@ class Dock(QWidget):
         outer.setContentsMargins(0, 0, 0, 0)
         outer.addWidget(self.scroll_area)
         self.setMinimumWidth(NARROWEST)
-        app = QApplication.instance()
-        if app is not None:
-            app.aboutToQuit.connect(self.close_down)
+        _close_down_at_the_end(self)
         # a viewer that is closed takes its docks with it, without a word to them
         itself = weakref.ref(self)
         self.destroyed.connect(lambda: _taken_away(itself))
@@ -124,8 +123,42 @@ class Dock(QWidget):
         if self.is_closed:
             return
         self.is_closed = True
+        _forget_choices(self, self.viewer.layers.events)
         if self.run is not None:
             self.run.abandon()
+
+
+_OPENED: WeakSet[Dock] = WeakSet()
+_IS_WATCHED = "napari_ppn2v is told of the end"
+
+
+def _close_down_at_the_end(dock: Dock) -> None:
+    """Have a dock closed down when the program ends.
+
+    One connection serves all docks. One of each would stay with the program, which
+    outlives them.
+    """
+    _OPENED.add(dock)
+    app = QApplication.instance()
+    if app is not None and not app.property(_IS_WATCHED):
+        app.setProperty(_IS_WATCHED, True)
+        app.aboutToQuit.connect(_close_down_all)
+
+
+def _close_down_all() -> None:
+    for dock in list(_OPENED):
+        dock.close_down()
+
+
+def _forget_choices(dock: Dock, layer_events: Any) -> None:
+    """Undo what napari connects to a dock, and does not undo when it is closed."""
+    reset_choices = getattr(dock, "reset_choices", None)
+    if reset_choices is None:
+        return
+    for name in ("inserted", "removed", "reordered", "renamed"):
+        emitter = getattr(layer_events, name, None)  # not all in every napari
+        if emitter is not None:
+            emitter.disconnect(reset_choices)
 
 
 def _taken_away(dock: weakref.ref[Dock]) -> None:
