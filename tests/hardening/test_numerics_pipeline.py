@@ -155,6 +155,17 @@ def test_images_of_almost_no_photons_are_denoised_or_too_few(name):
     rng = np.random.default_rng(1)
     image[LAST if name == "one photon" else rng.random(PLAIN.shape) < 0.01] = 1
     denoise(image, "n2v")
+    try:
+        result = denoise(image, "refined", "histogram")
+    except FitFailed as error:
+        assert "Use more or larger frames" in str(error)
+    else:
+        assert np.isfinite(result.image).all()
+
+
+def test_one_grey_value_more_than_the_rest_is_too_few_for_a_histogram():
+    image = np.zeros(PLAIN.shape)
+    image[np.random.default_rng(1).random(PLAIN.shape) < 0.01] = 1
     with pytest.raises(FitFailed, match="Use more or larger frames"):
         denoise(image, "refined", "histogram")
 

@@ -82,7 +82,7 @@ def test_a_number_of_steps_becomes_whole_rounds_of_refinement(sample, brief):
 def test_weights_that_training_longer_spoils_are_not_kept(sample, brief):
     config = replace(brief, method="n2v")
     run = drain(first(sample, config))
-    wild = replace(config, pretraining=replace(brief.pretraining, learning_rate=0.5))
+    wild = replace(config, pretraining=replace(brief.pretraining, learning_rate=5.0))
     image = sample.observation[0].astype(np.float32)
     one, other = (
         done.denoiser.result(done.denoiser.estimate_image(image))

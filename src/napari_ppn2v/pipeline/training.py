@@ -113,7 +113,7 @@ class Trainer:
         seed: int,
         other_devices: Sequence[torch.device] = (),
     ) -> None:
-        self.model, self.source = model, source
+        self.model, self.source, self.objective = model, source, objective
         self.replicas = Replicas(model, objective, other_devices)
         self.config = config
         self.rng = np.random.default_rng(seed)
