@@ -93,11 +93,10 @@ def camera_fits(
         parameter_errors,
         pointwise_losses,
     )
+    from napari_ppn2v.core.noise_models.camera_fit import CameraFitSettings, fit_camera
     from napari_ppn2v.core.noise_models.camera_models import (
-        CameraFitSettings,
         PoissonGammaModel,
         PoissonGaussianModel,
-        fit_camera,
     )
 
     types: dict[CameraKind, type[_CountingCamera]] = {

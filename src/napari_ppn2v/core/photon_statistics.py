@@ -91,8 +91,12 @@ def gaussian_cell(distance: Floats, sd: Floats | float, cell: float) -> Floats:
     mass = ndtr((nearest + cell / 2) / sd) - ndtr((nearest - cell / 2) / sd)
     with np.errstate(divide="ignore"):
         exact = np.log(mass / cell)
-    far = log_ndtr((nearest + cell / 2) / sd) - np.log(cell)
-    return np.where(sd > _SMOOTH_CELLS * cell, smooth, np.where(mass > 0, exact, far))
+    far = mass == 0  # rare, and costs as much as all else where it is not left out
+    if far.any():
+        sds = np.broadcast_to(sd, mass.shape)[far]
+        exact[far] = log_ndtr((nearest[far] + cell / 2) / sds) - np.log(cell)
+    is_smooth = sd > _SMOOTH_CELLS * cell
+    return np.where(is_smooth, smooth, exact) if is_smooth.any() else exact
 
 
 Kernel = Callable[[Floats, Floats, float, float], Floats]

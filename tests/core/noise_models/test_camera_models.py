@@ -85,7 +85,7 @@ def test_atom_is_the_probability_of_reaching_the_limit():
 
 
 def test_noise_that_does_not_grow_is_no_photon_counting_camera():
-    from napari_ppn2v.core.noise_models.camera_models import fit_camera
+    from napari_ppn2v.core.noise_models.camera_fit import fit_camera
 
     rng = np.random.default_rng(0)
     signal = rng.uniform(0, 500, (2, 96, 96))

@@ -10,11 +10,10 @@ import numpy as np
 import torch
 
 from napari_ppn2v.core.noise_model_config import NoiseModelConfig
+from napari_ppn2v.core.noise_models.camera_fit import CameraFitSettings, fit_camera
 from napari_ppn2v.core.noise_models.camera_models import (
-    CameraFitSettings,
     PoissonGammaModel,
     PoissonGaussianModel,
-    fit_camera,
 )
 from napari_ppn2v.core.noise_models.gmm_fit import GaussianMixtureSettings, fit_gmm
 from napari_ppn2v.core.noise_models.histogram import HistogramSettings, fit_histogram
