@@ -16,7 +16,7 @@ class NoiseModelConfig:
     kind: str = setting(
         "auto",
         label="Noise model",
-        help="'auto' fits all kinds and keeps the one of highest held-out likelihood; "
+        help="'auto' fits several and keeps the one of highest held-out likelihood; "
         "'camera' the better of the two camera types.",
         choices=KINDS,
     )
