@@ -128,6 +128,27 @@ def test_interrupted_and_resumed_equals_uninterrupted(
     assert losses == [[p.train_loss, p.validation_loss] for p in whole.curve]
 
 
+def test_averaged_weights_are_calmer_than_those_of_one_step(stack, quick):
+    """At a high rate the steps wander; their mean is nearer to what they look for."""
+    steps = replace(quick.pretraining, schedule="plateau", patience=99, n_steps=160)
+    curves = {}
+    for averages in (True, False):
+        config = replace(quick, pretraining=replace(steps, averages_weights=averages))
+        curve = drain(training(stack, config)).curve
+        curves[averages] = [p.validation_loss for p in curve[-4:]]
+    assert np.mean(curves[True]) < np.mean(curves[False])
+    assert np.ptp(curves[True]) < np.ptp(curves[False])
+
+
+def test_what_is_averaged_changes_no_step(stack, quick):
+    losses = []
+    for averages in (True, False):
+        steps = replace(quick.pretraining, averages_weights=averages)
+        curve = drain(training(stack, replace(quick, pretraining=steps))).curve
+        losses.append([p.train_loss for p in curve])
+    assert losses[0] == losses[1]
+
+
 def test_stop_keeps_the_best_weights_so_far(stack, quick):
     steps = replace(quick.pretraining, learning_rate=1e-3, steps_per_validation=5)
     config = replace(quick, pretraining=steps)

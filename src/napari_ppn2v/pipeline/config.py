@@ -67,6 +67,12 @@ class TrainingConfig:
         "from each step; 'adam' changes each weight by itself (as published).",
         choices=("muon", "adam"),
     )
+    averages_weights: bool = setting(
+        True,
+        label="Average the weights",
+        help="Validate and keep the mean of the weights of the last steps, which is "
+        "calmer than the weights of a single step (as published).",
+    )
     learning_rate: float = setting(
         3e-3, label="Learning rate", help="Highest learning rate.", minimum=1e-7
     )

@@ -15,6 +15,7 @@ import torch
 from napari_ppn2v.core.memory import named_memory_errors
 from napari_ppn2v.core.optimizers import make_optimizer
 from napari_ppn2v.core.prior_network import PriorNetwork, pixels
+from napari_ppn2v.core.weight_average import WeightAverage
 from napari_ppn2v.errors import BadData, BadFile
 from napari_ppn2v.events import StepDone, Validated
 from napari_ppn2v.files.lazy import DAMAGED
@@ -118,6 +119,7 @@ class Trainer:
         self.config = config
         self.rng = np.random.default_rng(seed)
         self.optimizer = make_optimizer(config.optimizer, model)
+        self.average = WeightAverage(model)
         self.schedule = make_schedule(config)
         self.progress = _Progress()
         self.validation = source.validation()
@@ -154,6 +156,8 @@ class Trainer:
             torch.nn.utils.clip_grad_norm_(self.model.parameters(), GRADIENT_NORM)
             self.optimizer.step()
         self.progress.step += 1
+        if self.config.averages_weights:
+            self.average.add(self.progress.step)
         value = float(loss)
         if not math.isfinite(value):
             raise BadData(
@@ -211,8 +215,14 @@ class Trainer:
         self.progress.best_weights = _on_cpu(self.model.state_dict())
 
     def validate(self) -> bool:
-        """Measure the validation loss; keep the weights if they are the best."""
-        loss = self.validation_loss()
+        """Measure the validation loss; keep the weights if they are the best.
+
+        Where weights are averaged, it is the mean that is measured and kept.
+        """
+        with self.average.in_use():
+            return self._judge(self.validation_loss())
+
+    def _judge(self, loss: float) -> bool:
         rate = self.schedule.rate(self.progress.step - 1)
         self.schedule.validated(loss)
         now = self.progress
@@ -241,6 +251,7 @@ class Trainer:
             "losses": list(now.losses),
             "seconds": now.seconds,
             "weights": _on_cpu(self.model.state_dict()),
+            "average": self.average.state(),
             "optimizer": copy.deepcopy(self.optimizer.state_dict()),
             "schedule": self.schedule.state(),
             "rng": json.dumps(self.rng.bit_generator.state),
@@ -251,6 +262,10 @@ class Trainer:
         """Continue from `state` as if training had never been interrupted."""
         try:
             self.model.load_state_dict(state["weights"])
+            # not in older states: the mean then starts with these weights
+            average = state.get("average", state["weights"])
+            if self.config.averages_weights:
+                self.average.restore(average)
             self.optimizer.load_state_dict(state["optimizer"])
             self.schedule.restore(state["schedule"])
             self.rng.bit_generator.state = json.loads(state["rng"])
@@ -348,7 +363,8 @@ def train_prior(
             yield from trainer.parts.news()
             yield _validated(stage, config.n_steps, now.curve[-1], is_best=is_best)
         if preview is not None:
-            yield from preview.events(model, now.step, stop)
+            with trainer.average.in_use():
+                yield from preview.events(model, now.step, stop)
         if checkpoint is not None and checkpoint.is_due:
             checkpoint.save(trainer.state())
     is_stopped = now.step < config.n_steps
