@@ -42,6 +42,7 @@ _PAUSE_POLL = 0.05
 _ACTIVITY_MS = 1000  # between changes of the bar in napari's activity dock
 _SLOW, _USUAL = 10, 100  # per cent, of the picture that says that something goes on
 _FREQUENT = (StepDone, FitProgress)
+_NAMES = 16  # of runs that are begun again and again
 _RUNNING: set[Run] = set()  # kept alive until their threads have ended
 _LOADING = threading.Lock()
 _ENGINE = (
@@ -162,7 +163,7 @@ class Run:
     def _start(self, job: Job) -> None:
         self._job = job
         self.worker = create_worker(
-            _Named(self.title), self, _start_thread=False, _ignore_errors=True
+            _named(self.title), self, _start_thread=False, _ignore_errors=True
         )
         self.worker.yielded.connect(self._on_batch)
         self.worker.returned.connect(self._on_returned)
@@ -347,6 +348,12 @@ class _Named(functools.partial):
     def __repr__(self) -> str:
         """Return the title."""
         return f"{self.title} (PPN2V)"
+
+
+@functools.lru_cache(maxsize=_NAMES)
+def _named(title: str) -> _Named:
+    """Return the work of that name, the same one for each run of it."""
+    return _Named(title)
 
 
 class _Activity:

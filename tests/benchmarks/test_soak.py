@@ -16,6 +16,9 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 import soak
 from soak import Slope
 
+OBJECTS, QT = "objects of Python", "Qt objects of Python"
+WORKERS = "workers kept by napari"
+
 
 def rounds(n=40, seed=0, scatter=3.0, **growth):
     """Counts that rise while the viewer warms up, and scatter; some grow further."""
@@ -123,6 +126,28 @@ def test_memory_in_use_is_what_was_asked_for_and_not_given_back():
     after = soak.in_use()["memory in use [MB]"]
     assert between - before == pytest.approx(50 * size / 1e6, abs=1)
     assert after == pytest.approx(before, abs=1)
+
+
+@pytest.mark.parametrize(("planted", "found"), [(0.0, []), (40.0, [OBJECTS])])
+def test_more_workers_are_counted_as_workers_and_hide_no_leak(planted, found):
+    def with_workers(n, each, objects=0.0):
+        rows = rounds(**{OBJECTS: n * each + objects, QT: n * 1.0, WORKERS: n})
+        for row in rows:
+            row[WORKERS] = n * row["round"]
+        return [soak.without_workers(row, {OBJECTS: 27.0, QT: 1.0}) for row in rows]
+
+    control, ours = with_workers(9, 27), with_workers(10.5, 27, planted)
+    assert leaks(control, ours) == found
+    assert judged(control, ours)[WORKERS].beyond.value == pytest.approx(1.5)
+    assert judged(control, ours)[OBJECTS].beyond.value == pytest.approx(planted)
+
+
+def test_what_is_kept_of_each_worker_is_counted():
+    before = {WORKERS: 10, QT: 40, OBJECTS: 1000}
+    after = {WORKERS: 30, QT: 60, OBJECTS: 1540}
+    assert soak.of_each_worker(before, after) == {QT: 1.0, OBJECTS: 27.0}
+    nothing = soak.of_each_worker(before, before)
+    assert soak.without_workers(before, nothing) == before
 
 
 def test_the_types_that_grow_beyond_the_control_are_named():

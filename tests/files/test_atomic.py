@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gc
 import json
 import os
 import subprocess
@@ -14,7 +15,7 @@ import numpy as np
 import pytest
 
 from napari_ppn2v.errors import CannotWrite
-from napari_ppn2v.files import atomic
+from napari_ppn2v.files import atomic, leftovers
 from napari_ppn2v.files.atomic import (
     atomic_path,
     write_arrays_atomically,
@@ -193,6 +194,25 @@ with atomic_path(sys.argv[1]) as path:
         self.leave(tmp_path / "a.txt")
         write_text_atomically(tmp_path / "b.txt", "whole")
         assert names(tmp_path) == ["b.txt"]
+
+    def test_they_are_looked_for_once_where_much_is_written(
+        self, tmp_path, monkeypatch
+    ):
+        looked_into = []
+        monkeypatch.setattr(leftovers, "remove_leftovers", looked_into.append)
+        for number in range(50):
+            write_text_atomically(tmp_path / f"{number}.txt", "whole")
+        assert looked_into == [tmp_path]
+
+    def test_folders_of_runs_long_ago_are_not_remembered(self, tmp_path):
+        for number in range(50):
+            folder = tmp_path / f"run-{number}"
+            folder.mkdir()
+            write_text_atomically(folder / "a.txt", "whole")
+        del folder
+        gc.collect()
+        paths = [item for item in gc.get_objects() if isinstance(item, Path)]
+        assert sum(path.parent == tmp_path for path in paths) < 20
 
     def test_those_of_a_process_at_work_stay(self, tmp_path):
         with atomic_path(tmp_path / "a") as path:

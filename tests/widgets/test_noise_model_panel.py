@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import subprocess
 import sys
+import weakref
+from copy import deepcopy
 from types import SimpleNamespace
 
 import numpy as np
@@ -172,6 +175,24 @@ def test_models_of_other_docks_are_listed_and_shown(panel):
     assert panel.shown.name == "bootstrapped"
     assert "grey values per electron" in panel.view.title()
     assert panel.quality.table.rowCount() > 0
+
+
+def test_models_that_the_session_forgets_are_kept_by_no_dock(panel):
+    def look_at(name):
+        fitted = deepcopy((noise_models.model("gmm", **ONE), noise_models.pairs()))
+        kept = panel.session.add_noise_model(NamedNoiseModel(name, *fitted))
+        panel.models.choose(kept.name)
+        assert panel.shown is kept
+        assert panel.quality.table.rowCount() > 0
+        return weakref.ref(kept.model), weakref.ref(kept.pairs)
+
+    forgotten = [look_at(name) for name in ("one", "two")]
+    look_at("three")
+    for name in ("one", "two"):
+        panel.session.remove_noise_model(name)
+    gc.collect()
+    assert [[known() for known in one] for one in forgotten] == [[None, None]] * 2
+    assert panel.shown.name == "three"
 
 
 def test_a_fit_of_another_dock_is_watched_live(panel, qtbot):

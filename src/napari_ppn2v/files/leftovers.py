@@ -31,6 +31,7 @@ _NAME = re.compile(
     re.DOTALL,
 )
 _CLOCK_SECONDS = 10.0  # the clock may have been set since the process began
+_REMEMBERED = 16  # folders
 _KEPT_CHARACTERS = 50  # of the final name, which may be as long as names can be
 
 
@@ -79,9 +80,13 @@ def remove_leftovers(folder: Path) -> None:
                 remove(folder / name)
 
 
-@functools.cache
+@functools.lru_cache(maxsize=_REMEMBERED)
 def remove_leftovers_once(folder: Path) -> None:
-    """Do so once for each folder and process: a folder may hold very many files."""
+    """Do so once while a folder is in use: it may hold very many files.
+
+    A window that is open for days writes each run into a folder of its own, so only the
+    folders written to last are remembered.
+    """
     remove_leftovers(folder)
 
 

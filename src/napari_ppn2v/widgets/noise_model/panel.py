@@ -260,8 +260,21 @@ class NoiseModelPanel(Dock):
         self._refresh()
 
     def _on_models(self) -> None:
+        self._forget()
         self._list_pairs()
         self._refresh()
+
+    def _forget(self) -> None:
+        """Keep nothing of models that are neither shown nor to be had any more."""
+        known = [*self.session.noise_models.values(), *self._files.values()]
+        if self._shown is not None:
+            known.append(self._shown)
+        names = {named.name for named in known}
+        parts = {id(part) for named in known for part in (named.model, named.pairs)}
+        self._traces = {n: found for n, found in self._traces.items() if n in names}
+        self._judged = {
+            key: found for key, found in self._judged.items() if parts.issuperset(key)
+        }
 
     def _on_activated(self) -> None:
         """Show the model, though it may be the one that was first in the list."""
