@@ -171,6 +171,9 @@ class ApplyPanel(Dock):
     def _on_changed(self) -> None:
         """Say whether and why not the run can begin."""
         self.options.set_for_files(self.target.kind == FILES)
+        layer = self.target.first_layer
+        if layer is not None:
+            self.export.image.offer(layer, self.target.entered_axes)
         self.start.set_reason(self._reason())
 
     def _reason(self) -> str:

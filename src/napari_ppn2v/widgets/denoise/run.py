@@ -352,7 +352,9 @@ class DenoiseRun(QWidget):
         is_known = self._model_name in self._session.denoisers
         kept = self._session.add_denoiser(named, replacing=is_known)
         self._model_name = kept.name
-        self.export.set_model(kept, self._ordered().data)
+        data = self._ordered().data
+        self.export.image.offer(data.layer, data.axes)
+        self.export.set_model(kept)
         self._keep_noise_models(report)
 
     def _keep_noise_models(self, report: StackReport) -> None:
@@ -413,7 +415,7 @@ class DenoiseRun(QWidget):
             return
         saved = replace(model, paths=tuple(paths))
         self._session.add_denoiser(saved, replacing=True)
-        self.export.set_model(saved, self._ordered().data)
+        self.export.set_model(saved)
         show_info(f"Saved {', '.join(file.name for file in paths)}.")
 
     def script(self) -> str:

@@ -131,17 +131,9 @@ class ExportSection(Section):
 
     # -- what is exported -------------------------------------------------------------
 
-    def set_model(
-        self, model: NamedDenoiser | None, recorded: LayerData | None = None
-    ) -> None:
-        """Take the model at hand, None for none.
-
-        Parameters
-        ----------
-        recorded : layer that it was trained on, if that is known
-        """
+    def set_model(self, model: NamedDenoiser | None) -> None:
+        """Take the model at hand, None for none."""
         self._model = model
-        self.image.offer(recorded)
         if model is None and not self.exporting.is_busy:
             self._forget_messages()
         if model is not None:
