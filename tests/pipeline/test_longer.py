@@ -4,15 +4,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import torch
 
 from napari_ppn2v.core.noise_models.fitting import NoiseModelConfig
 from napari_ppn2v.events import StepDone, collect, drain
 from napari_ppn2v.pipeline.journeys import train_denoiser, train_longer
 from napari_ppn2v.pipeline.noise_sources import Bootstrap
 from napari_ppn2v.stop import StopToken
-
-CPU = torch.device("cpu")
+from tests.pipeline.trainings import CPU, stopping_at
 
 
 @pytest.fixture
@@ -93,12 +91,7 @@ def test_weights_that_training_longer_spoils_are_not_kept(sample, brief):
 
 def test_a_run_stopped_in_noise2void_goes_through_what_it_lacks(sample, brief):
     config, stop = replace(brief, method="refined"), StopToken()
-
-    def watch(event):
-        if isinstance(event, StepDone) and event.step == 20:
-            stop.stop()
-
-    part = drain(first(sample, config, stop), watch)
+    part = drain(first(sample, config, stop), stopping_at(20, stop))
     assert part.denoiser.noise_model is None
     whole = drain(longer(part, sample, config))
     assert list(whole.curves) == ["n2v", "n2v, longer", "refinement 1", "refinement 2"]
