@@ -45,7 +45,7 @@ def sample() -> Sample:
     return Sample(np.rint(observation).astype(np.uint16), truth.astype(np.float32))
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def stack(sample) -> TrainingStack:
     """What is trained on, with a tenth held out."""
     return collect_training_stack(

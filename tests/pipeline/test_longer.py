@@ -1,6 +1,7 @@
 """Going on with a training: never worse by validation loss, curves that continue."""
 
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from napari_ppn2v.stop import StopToken
 from tests.pipeline.trainings import CPU, stopping_at
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def brief(quick):
     steps = replace(quick.training, n_steps=40)
     return replace(
@@ -29,6 +30,17 @@ def first(sample, config, stop=None):
     return train_denoiser(
         [sample.frames], config, Bootstrap(), device=CPU, stop=stop or StopToken()
     )
+
+
+@pytest.fixture(scope="module")
+def once(sample, brief):
+    """Return what a method has trained, once: going on leaves it as it was."""
+
+    @cache
+    def trained(method):
+        return drain(first(sample, replace(brief, method=method)))
+
+    return trained
 
 
 def longer(run, sample, config, stop=None, **options):
@@ -51,9 +63,11 @@ def error(denoiser, sample):
         ("refined", ["n2v", *(f"refinement {n}" for n in (1, 2, 3, 4))]),
     ],
 )
-def test_longer_and_longer_comes_closer_to_the_truth(sample, brief, method, stages):
+def test_longer_and_longer_comes_closer_to_the_truth(
+    sample, brief, once, method, stages
+):
     config = replace(brief, method=method)
-    one = drain(first(sample, config))
+    one = once(method)
     image = sample.observation[0].astype(np.float32)
     before = one.denoiser.result(one.denoiser.estimate_image(image))
     two = drain(longer(one, sample, config))
@@ -77,9 +91,8 @@ def test_a_number_of_steps_becomes_whole_rounds_of_refinement(sample, brief):
     assert steps[-1].step == 45
 
 
-def test_weights_that_training_longer_spoils_are_not_kept(sample, brief):
-    config = replace(brief, method="n2v")
-    run = drain(first(sample, config))
+def test_weights_that_training_longer_spoils_are_not_kept(sample, brief, once):
+    config, run = replace(brief, method="n2v"), once("n2v")
     wild = replace(config, pretraining=replace(brief.pretraining, learning_rate=5.0))
     image = sample.observation[0].astype(np.float32)
     one, other = (
@@ -99,10 +112,9 @@ def test_a_run_stopped_in_noise2void_goes_through_what_it_lacks(sample, brief):
     assert not whole.is_stopped
 
 
-def test_stopping_again_keeps_a_denoiser(sample, brief):
+def test_stopping_again_keeps_a_denoiser(sample, brief, once):
     for method in ("n2v", "pn2v", "refined"):
-        config = replace(brief, method=method)
-        run = drain(first(sample, config))
+        config, run = replace(brief, method=method), once(method)
         stop = StopToken()
         stop.stop()
         again = drain(longer(run, sample, config, stop))

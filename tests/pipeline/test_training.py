@@ -65,14 +65,14 @@ def test_equal_seeds_give_equal_weights_and_other_seeds_others(stack, quick):
     assert not same_weights(one, different)
 
 
-@pytest.mark.parametrize(
-    ("optimizer", "schedule"),
-    [("muon", "one-cycle"), ("adam", "plateau"), ("muon", "plateau")],
+@pytest.fixture(
+    scope="module",
+    params=[("muon", "one-cycle"), ("adam", "plateau"), ("muon", "plateau")],
+    ids="-".join,
 )
-@pytest.mark.parametrize("step", [7, 20, 33])
-def test_interrupted_and_resumed_equals_uninterrupted(
-    stack, quick, tmp_path, optimizer, schedule, step
-):
+def uninterrupted(request, stack, quick):
+    """Settings with an optimizer and a schedule, and what they train."""
+    optimizer, schedule = request.param
     steps = replace(
         quick.pretraining,
         optimizer=optimizer,
@@ -81,7 +81,14 @@ def test_interrupted_and_resumed_equals_uninterrupted(
         patience=1,
     )
     config = replace(quick, pretraining=steps)
-    whole = drain(training(stack, config))
+    return config, drain(training(stack, config))
+
+
+@pytest.mark.parametrize("step", [7, 20, 33])
+def test_interrupted_and_resumed_equals_uninterrupted(
+    stack, uninterrupted, tmp_path, step
+):
+    config, whole = uninterrupted
     path = tmp_path / "n2v.checkpoint"
     stopped_at(step, stack, config, path)
     resumed = resumed_from(path, stack, config)
