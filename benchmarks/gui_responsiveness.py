@@ -191,7 +191,7 @@ class Scene:
         """Whether neither a run nor its thread goes on."""
         from napari_ppn2v import workers
 
-        return not self.session.is_busy and not workers._RUNNING
+        return not self.session.is_busy and workers.is_idle()
 
 
 def timer_of(scene: Scene, ms: int, action: Callable[[], None]) -> Any:

@@ -489,7 +489,7 @@ class Soak(Rounds):
         """Wait until no thread of ours works, and all is drawn."""
         from napari_ppn2v import workers
 
-        yield lambda: not workers._RUNNING
+        yield workers.is_idle
         yield from drawn()
 
 

@@ -29,7 +29,8 @@ START_THREADS = {
     "QThread",
 }
 MAY_START_THREADS = {
-    f"{PACKAGE}.{name}" for name in ("workers", "widgets.waiting", "pipeline.replicas")
+    f"{PACKAGE}.{name}"
+    for name in ("workers.run", "widgets.waiting", "pipeline.replicas")
 }
 HEAVY = ("torch", "matplotlib", "zarr", "dask", "skimage")
 RUN_CODE_ON_LOADING = {"pickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}

@@ -17,6 +17,7 @@ from napari_ppn2v.events import Notice, StageStarted, StepDone
 from napari_ppn2v.session.session import Session
 from napari_ppn2v.session.state import Status
 from napari_ppn2v.workers import launch
+from napari_ppn2v.workers.engine import load_engine
 
 
 class Result:
@@ -41,7 +42,7 @@ def counting(total: int, pause: float = 0.0):
 
 @pytest.fixture
 def session(qapp):
-    workers._load_engine()  # on a busy machine longer than what is waited for below
+    load_engine()  # on a busy machine longer than what is waited for below
     yield Session()
     assert workers.stop_all()
     qapp.processEvents()
@@ -167,7 +168,7 @@ def test_what_napari_keeps_of_a_run_holds_neither_it_nor_what_it_worked_on(
     run = launch(session, counting(3), title="counting", on_done=done)
     kept_by_napari, its_run = run.worker, weakref.ref(run)
     qtbot.waitUntil(ended(session))
-    qtbot.waitUntil(lambda: not workers._RUNNING)
+    qtbot.waitUntil(workers.is_idle)
     session.run = None
     del run, done, pixels
     qtbot.wait(50)

@@ -9,6 +9,7 @@ import pytest
 
 from napari_ppn2v.core.frames import as_frames
 from napari_ppn2v.core.networks import UNetConfig
+from napari_ppn2v.core.training_stack import TrainingStack, collect_training_stack
 from napari_ppn2v.pipeline.config import InferenceConfig, RunConfig, TrainingConfig
 
 
@@ -42,6 +43,17 @@ def sample() -> Sample:
     electrons = rng.poisson((truth - 100) / 2.2)
     observation = 100 + 2.2 * electrons + rng.normal(0, 3.3, truth.shape)
     return Sample(np.rint(observation).astype(np.uint16), truth.astype(np.float32))
+
+
+@pytest.fixture(scope="session")
+def stack(sample) -> TrainingStack:
+    """What is trained on, with a tenth held out."""
+    return collect_training_stack(
+        [sample.frames],
+        patch_size=32,
+        held_out_share=0.1,
+        rng=np.random.default_rng(0),
+    )
 
 
 @pytest.fixture(scope="session")

@@ -1,21 +1,20 @@
 """Going on with a training: never worse by validation loss, curves that continue."""
 
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
 import pytest
-import torch
 
 from napari_ppn2v.core.noise_models.fitting import NoiseModelConfig
 from napari_ppn2v.events import StepDone, collect, drain
 from napari_ppn2v.pipeline.journeys import train_denoiser, train_longer
 from napari_ppn2v.pipeline.noise_sources import Bootstrap
 from napari_ppn2v.stop import StopToken
+from tests.pipeline.trainings import CPU, stopping_at
 
-CPU = torch.device("cpu")
 
-
-@pytest.fixture
+@pytest.fixture(scope="module")
 def brief(quick):
     steps = replace(quick.training, n_steps=40)
     return replace(
@@ -31,6 +30,17 @@ def first(sample, config, stop=None):
     return train_denoiser(
         [sample.frames], config, Bootstrap(), device=CPU, stop=stop or StopToken()
     )
+
+
+@pytest.fixture(scope="module")
+def once(sample, brief):
+    """Return what a method has trained, once: going on leaves it as it was."""
+
+    @cache
+    def trained(method):
+        return drain(first(sample, replace(brief, method=method)))
+
+    return trained
 
 
 def longer(run, sample, config, stop=None, **options):
@@ -53,9 +63,11 @@ def error(denoiser, sample):
         ("refined", ["n2v", *(f"refinement {n}" for n in (1, 2, 3, 4))]),
     ],
 )
-def test_longer_and_longer_comes_closer_to_the_truth(sample, brief, method, stages):
+def test_longer_and_longer_comes_closer_to_the_truth(
+    sample, brief, once, method, stages
+):
     config = replace(brief, method=method)
-    one = drain(first(sample, config))
+    one = once(method)
     image = sample.observation[0].astype(np.float32)
     before = one.denoiser.result(one.denoiser.estimate_image(image))
     two = drain(longer(one, sample, config))
@@ -79,9 +91,8 @@ def test_a_number_of_steps_becomes_whole_rounds_of_refinement(sample, brief):
     assert steps[-1].step == 45
 
 
-def test_weights_that_training_longer_spoils_are_not_kept(sample, brief):
-    config = replace(brief, method="n2v")
-    run = drain(first(sample, config))
+def test_weights_that_training_longer_spoils_are_not_kept(sample, brief, once):
+    config, run = replace(brief, method="n2v"), once("n2v")
     wild = replace(config, pretraining=replace(brief.pretraining, learning_rate=5.0))
     image = sample.observation[0].astype(np.float32)
     one, other = (
@@ -93,12 +104,7 @@ def test_weights_that_training_longer_spoils_are_not_kept(sample, brief):
 
 def test_a_run_stopped_in_noise2void_goes_through_what_it_lacks(sample, brief):
     config, stop = replace(brief, method="refined"), StopToken()
-
-    def watch(event):
-        if isinstance(event, StepDone) and event.step == 20:
-            stop.stop()
-
-    part = drain(first(sample, config, stop), watch)
+    part = drain(first(sample, config, stop), stopping_at(20, stop))
     assert part.denoiser.noise_model is None
     whole = drain(longer(part, sample, config))
     assert list(whole.curves) == ["n2v", "n2v, longer", "refinement 1", "refinement 2"]
@@ -106,10 +112,9 @@ def test_a_run_stopped_in_noise2void_goes_through_what_it_lacks(sample, brief):
     assert not whole.is_stopped
 
 
-def test_stopping_again_keeps_a_denoiser(sample, brief):
+def test_stopping_again_keeps_a_denoiser(sample, brief, once):
     for method in ("n2v", "pn2v", "refined"):
-        config = replace(brief, method=method)
-        run = drain(first(sample, config))
+        config, run = replace(brief, method=method), once(method)
         stop = StopToken()
         stop.stop()
         again = drain(longer(run, sample, config, stop))

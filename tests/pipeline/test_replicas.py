@@ -25,7 +25,6 @@ from napari_ppn2v.core.objectives import (
     negative_log_likelihood,
     squared_error,
 )
-from napari_ppn2v.core.training_stack import collect_training_stack
 from napari_ppn2v.errors import OutOfMemory
 from napari_ppn2v.events import Notice, StepDone, collect, drain
 from napari_ppn2v.files.checkpoints import FileCheckpoint
@@ -41,22 +40,19 @@ from napari_ppn2v.pipeline.journeys import (
     train_longer,
     training_batches,
 )
-from napari_ppn2v.pipeline.training import Trainer, train_prior
+from napari_ppn2v.pipeline.training import Trainer
 from napari_ppn2v.stop import StopToken
+from tests.pipeline.trainings import (
+    CPU,
+    losses_of,
+    resumed_from,
+    same_weights,
+    stopped_at,
+    training,
+)
 
-CPU = torch.device("cpu")
 TOO_MUCH = 2**45  # floats; more than programs of today can address
 SECONDS = 60  # that threads wait for each other, at most
-
-
-@pytest.fixture
-def stack(sample):
-    return collect_training_stack(
-        [sample.frames],
-        patch_size=32,
-        held_out_share=0.1,
-        rng=np.random.default_rng(0),
-    )
 
 
 @pytest.fixture
@@ -250,43 +246,6 @@ class TestWhereTheWorkIsDone:
         assert trainer.loss(batch, trainer.replicas.first).device == CPU
 
 
-def training(stack, config, n_devices, *, stop=None, checkpoint=None, model=None):
-    model = model or new_model(stack, config, CPU, "free", 1, 0)
-    return train_prior(
-        model,
-        training_batches(stack, config, config.pretraining),
-        squared_error(model.normalisation.std),
-        config.pretraining,
-        stage="n2v",
-        seed=0,
-        stop=stop or StopToken(),
-        checkpoint=checkpoint,
-        other_devices=[CPU] * (n_devices - 1),
-    )
-
-
-def same_weights(one, other):
-    return all(
-        torch.equal(value, other.state_dict()[name])
-        for name, value in one.state_dict().items()
-    )
-
-
-def stopped_at(step, stack, config, n_devices, path):
-    """Train on so many devices up to a step, and keep the state."""
-    stop = StopToken()
-
-    def stop_in_time(event):
-        if isinstance(event, StepDone) and event.step == step:
-            stop.stop()
-
-    checkpoint = FileCheckpoint(path, is_resumed=False)
-    job = training(stack, config, n_devices, stop=stop, checkpoint=checkpoint)
-    part = drain(job, stop_in_time)
-    assert part.n_steps == step
-    return part
-
-
 class TestStopAndResume:
     @pytest.mark.parametrize("batch_norm", [False, True])
     @pytest.mark.parametrize("n_devices", [2, 3])
@@ -298,28 +257,25 @@ class TestStopAndResume:
         whole = drain(training(stack, config, n_devices))
         for step in (5, 12):  # before a validation, and right after one
             path = tmp_path / f"{step}.checkpoint"
-            stopped_at(step, stack, config, n_devices, path)
-            kept = FileCheckpoint(path, is_resumed=True)
-            resumed = drain(training(stack, config, n_devices, checkpoint=kept))
+            stopped_at(step, stack, config, path, n_devices)
+            resumed = resumed_from(path, stack, config, n_devices)
             assert same_weights(resumed.model, whole.model)
-            losses = [[p.train_loss, p.validation_loss] for p in resumed.curve]
-            assert losses == [[p.train_loss, p.validation_loss] for p in whole.curve]
+            assert losses_of(resumed) == losses_of(whole)
 
     def test_on_one_device_goes_on_in_the_same_parts_to_the_same_bits(
         self, stack, few_steps, tmp_path
     ):
         whole = drain(training(stack, few_steps, 2))
         path = tmp_path / "n2v.checkpoint"
-        stopped_at(5, stack, few_steps, 2, path)
-        kept = FileCheckpoint(path, is_resumed=True)
-        resumed = drain(training(stack, few_steps, 1, checkpoint=kept))
+        stopped_at(5, stack, few_steps, path, n_devices=2)
+        resumed = resumed_from(path, stack, few_steps)
         assert same_weights(resumed.model, whole.model)
 
     def test_on_more_devices_than_before_uses_them_all(
         self, stack, few_steps, tmp_path
     ):
         path = tmp_path / "n2v.checkpoint"
-        stopped_at(5, stack, few_steps, 1, path)
+        stopped_at(5, stack, few_steps, path)
         trainer = trainer_of(stack, few_steps, 3)
         trainer.restore(FileCheckpoint(path, is_resumed=True).load())
         calls = []

@@ -18,41 +18,16 @@ from napari_ppn2v.errors import BadFile
 from napari_ppn2v.events import StepDone, Validated, collect, drain
 from napari_ppn2v.files.checkpoints import FileCheckpoint
 from napari_ppn2v.pipeline.config import TrainingConfig
-from napari_ppn2v.pipeline.journeys import new_model, training_batches
+from napari_ppn2v.pipeline.journeys import training_batches
 from napari_ppn2v.pipeline.schedules import OneCycle, Plateau
-from napari_ppn2v.pipeline.training import train_prior
 from napari_ppn2v.stop import StopToken
-
-
-@pytest.fixture
-def stack(sample):
-    return collect_training_stack(
-        [sample.frames],
-        patch_size=32,
-        held_out_share=0.1,
-        rng=np.random.default_rng(0),
-    )
-
-
-def training(stack, config, *, stop=None, checkpoint=None, seed=0):
-    model = new_model(stack, config, torch.device("cpu"), "free", 1, seed)
-    return train_prior(
-        model,
-        training_batches(stack, config, config.pretraining),
-        squared_error(model.normalisation.std),
-        config.pretraining,
-        stage="n2v",
-        seed=seed,
-        stop=stop or StopToken(),
-        checkpoint=checkpoint,
-    )
-
-
-def same_weights(one, other):
-    return all(
-        torch.equal(value, other.state_dict()[name])
-        for name, value in one.state_dict().items()
-    )
+from tests.pipeline.trainings import (
+    losses_of,
+    resumed_from,
+    same_weights,
+    stopped_at,
+    training,
+)
 
 
 def test_noise2void_comes_closer_to_the_truth_than_the_observation(
@@ -90,14 +65,14 @@ def test_equal_seeds_give_equal_weights_and_other_seeds_others(stack, quick):
     assert not same_weights(one, different)
 
 
-@pytest.mark.parametrize(
-    ("optimizer", "schedule"),
-    [("muon", "one-cycle"), ("adam", "plateau"), ("muon", "plateau")],
+@pytest.fixture(
+    scope="module",
+    params=[("muon", "one-cycle"), ("adam", "plateau"), ("muon", "plateau")],
+    ids="-".join,
 )
-@pytest.mark.parametrize("stopped_at", [7, 20, 33])
-def test_interrupted_and_resumed_equals_uninterrupted(
-    stack, quick, tmp_path, optimizer, schedule, stopped_at
-):
+def uninterrupted(request, stack, quick):
+    """Settings with an optimizer and a schedule, and what they train."""
+    optimizer, schedule = request.param
     steps = replace(
         quick.pretraining,
         optimizer=optimizer,
@@ -106,26 +81,20 @@ def test_interrupted_and_resumed_equals_uninterrupted(
         patience=1,
     )
     config = replace(quick, pretraining=steps)
-    whole = drain(training(stack, config))
+    return config, drain(training(stack, config))
 
-    stop = StopToken()
+
+@pytest.mark.parametrize("step", [7, 20, 33])
+def test_interrupted_and_resumed_equals_uninterrupted(
+    stack, uninterrupted, tmp_path, step
+):
+    config, whole = uninterrupted
     path = tmp_path / "n2v.checkpoint"
-
-    def stop_in_time(event):
-        if isinstance(event, StepDone) and event.step == stopped_at:
-            stop.stop()
-
-    first = FileCheckpoint(path, is_resumed=False)
-    part = drain(training(stack, config, stop=stop, checkpoint=first), stop_in_time)
-    assert part.is_stopped
-    assert part.n_steps == stopped_at
-
-    second = FileCheckpoint(path, is_resumed=True)
-    resumed = drain(training(stack, config, checkpoint=second))
+    stopped_at(step, stack, config, path)
+    resumed = resumed_from(path, stack, config)
     assert same_weights(resumed.model, whole.model)
     assert not resumed.is_stopped
-    losses = [[p.train_loss, p.validation_loss] for p in resumed.curve]
-    assert losses == [[p.train_loss, p.validation_loss] for p in whole.curve]
+    assert losses_of(resumed) == losses_of(whole)
 
 
 def test_averaged_weights_are_calmer_than_those_of_one_step(stack, quick):

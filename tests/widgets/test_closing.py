@@ -190,7 +190,7 @@ def is_in(panel, stage: str):
 def is_idle() -> bool:
     from napari_ppn2v import workers
 
-    return not workers._RUNNING
+    return workers.is_idle()
 
 
 def listeners(viewer, session) -> dict[str, int]:

@@ -23,6 +23,7 @@ from napari_ppn2v.files import atomic
 from napari_ppn2v.files.bioimage_model import read_description
 from napari_ppn2v.pipeline.export_job import run_saved_module
 from napari_ppn2v.session.session import NamedDenoiser
+from napari_ppn2v.widgets.apply.target_section import FILES, SEVERAL
 from napari_ppn2v.widgets.export import words
 from tests.files.test_bioimage_model import CHECK, bioimageio_python
 from tests.widgets.test_apply_panel import (
@@ -42,10 +43,21 @@ __all__ = ["denoise_dock", "dock", "model_file", "ready", "trained"]
 
 
 @pytest.fixture
-def section(ready):
-    """The section of the Apply dock, with a model at hand, and its viewer."""
-    viewer, panel = ready()
-    return viewer, panel.export
+def panel(ready):
+    """The Apply dock, with a model at hand."""
+    return ready()[1]
+
+
+@pytest.fixture
+def section(panel):
+    """Its section, and its viewer."""
+    return panel.viewer, panel.export
+
+
+def enter_axes(panel, axes):
+    """Type the axes, as the user would, into the dock Apply."""
+    panel.target.image.axes.setText(axes)
+    panel.target.image.axes.textEdited.emit(axes)
 
 
 def exported(section, path, qtbot):
@@ -153,6 +165,55 @@ def test_a_part_of_the_layer_chosen_becomes_the_test_image(section, qtbot, tmp_p
         array(files, "observation")[0, 0], stack[0, 22:278, 22:278]
     )
     assert "simulated" not in section.warning.text()
+
+
+def test_the_layer_that_a_model_is_applied_to_is_offered_with_its_axes(
+    section, panel, qtbot, tmp_path
+):
+    viewer, section = section
+    viewer.add_image(cells(seed=1), name="lowest")
+    planes = cells(4, 128)[None]  # of which nobody can tell what they are
+    source = viewer.add_image(planes, name="day 2")
+    panel.choose_layer(source)
+    enter_axes(panel, "ZTYX")
+    section.image.box.setChecked(True)
+    assert section.image.layer.value is source
+    assert section.image.data().axes == "ZTYX"
+    files = exported(section, tmp_path / "a.zip", qtbot)
+    np.testing.assert_array_equal(array(files, "observation")[0, 0], planes[0, 0])
+    enter_axes(panel, "CTYX")
+    assert section.image.data().axes == "CTYX"
+    enter_axes(panel, "CT")
+    assert "CT" in section.exporting.button.reason()
+    panel.choose_layer(viewer.layers["lowest"])
+    assert section.image.data().axes == "TYX"
+    assert section.exporting.button.reason() == ""
+
+
+def test_of_several_layers_the_first_that_is_checked_is_offered(section, panel):
+    viewer, section = section
+    stacks = [viewer.add_image(cells(seed=seed)) for seed in range(3)]
+    panel.target.choose(SEVERAL)
+    panel.target.layers.check(stacks[1:])
+    section.image.box.setChecked(True)
+    assert section.image.layer.value is stacks[1]
+    panel.target.layers.check([])
+    assert section.image.layer.value is stacks[1]
+    panel.target.choose(FILES)
+    assert section.exporting.button.reason() == ""
+
+
+def test_a_test_image_that_was_chosen_by_hand_stays_while_it_is_there(section, panel):
+    viewer, section = section
+    first, second, own = (viewer.add_image(cells(seed=seed)) for seed in range(3))
+    panel.choose_layer(first)
+    section.image.box.setChecked(True)
+    section.image.layer.choose(own)
+    panel.choose_layer(second)
+    viewer.add_image(cells(seed=3))
+    assert section.image.layer.value is own
+    viewer.layers.remove(own)
+    assert section.image.layer.value is second
 
 
 def test_of_several_channels_one_is_chosen_and_that_of_the_layer_shown(

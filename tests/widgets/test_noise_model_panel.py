@@ -242,8 +242,8 @@ def test_a_saved_model_is_loaded_and_judged_on_other_pairs(panel, wait, tmp_path
     assert panel.shown.name == "old"
     assert not panel.quality.isVisibleTo(panel)
     add_fitted(panel, "new", "camera")
-    panel.pairs_of.setCurrentText("new")
-    assert panel.pairs() is noise_models.pairs()
+    panel.pairs_of.list.setCurrentText("new")
+    assert panel.pairs_of.value is noise_models.pairs()
     assert panel.quality.isVisibleTo(panel)
 
 
@@ -341,15 +341,15 @@ class TestCursor:
         panel.models.choose("shown")
         denoised = panel.viewer.add_image(np.full((48, 48), 173.0), name="denoised")
         panel.reset_choices()
-        panel.follow.setChecked(True)
-        panel.denoised.choose(denoised)
+        panel.follow.box.setChecked(True)
+        panel.follow.denoised.choose(denoised)
         move(panel.viewer, (0, 20, 20))
         qtbot.waitUntil(lambda: panel.view.cursor_signal == 173)
 
     def test_a_noisy_layer_gives_its_local_mean(self, panel, qtbot):
         add_fitted(panel, "shown", "gmm")
         panel.models.choose("shown")
-        panel.follow.setChecked(True)
+        panel.follow.box.setChecked(True)
         panel.viewer.dims.set_point(0, 3)
         move(panel.viewer, (3, 20, 30))
         expected = noise_models.recording()[3, 18:23, 28:33].mean()
@@ -361,18 +361,18 @@ class TestCursor:
         add_fitted(panel, "shown", "gmm")
         panel.models.choose("shown")
         before = panel.view.cursor_signal
-        panel.follow.setChecked(True)
+        panel.follow.box.setChecked(True)
         move(panel.viewer, (0, 500, 500))
         qtbot.wait(100)
         assert panel.view.cursor_signal == before
 
     def test_it_listens_no_more_when_switched_off_or_closed(self, panel):
         n_before = len(panel.viewer.mouse_move_callbacks)
-        panel.follow.setChecked(True)
+        panel.follow.box.setChecked(True)
         assert len(panel.viewer.mouse_move_callbacks) == n_before + 1
-        panel.follow.setChecked(False)
+        panel.follow.box.setChecked(False)
         assert len(panel.viewer.mouse_move_callbacks) == n_before
-        panel.follow.setChecked(True)
+        panel.follow.box.setChecked(True)
         panel.close_down()
         assert len(panel.viewer.mouse_move_callbacks) == n_before
 

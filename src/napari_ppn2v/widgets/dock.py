@@ -11,6 +11,7 @@ from qtpy.QtWidgets import (
     QApplication,
     QDockWidget,
     QFrame,
+    QLabel,
     QMainWindow,
     QScrollArea,
     QVBoxLayout,
@@ -46,8 +47,9 @@ class _Content(QWidget):
 class Dock(QWidget):
     """A dock whose content scrolls, and whose run ends with it.
 
-    Content goes into `self.column`. Subclasses keep the run they have launched in
-    `self.run`, and extend `close_down` by what they listen to.
+    Content goes into `self.column`, parts with a heading by `add_part`. Subclasses keep
+    the run they have launched in `self.run`, and extend `close_down` by what they
+    listen to.
     """
 
     def __init__(self, napari_viewer: Any) -> None:
@@ -76,6 +78,15 @@ class Dock(QWidget):
         # a viewer that is closed takes its docks with it, without a word to them
         itself = weakref.ref(self)
         self.destroyed.connect(lambda: _taken_away(itself))
+
+    def add_part(self, title: str, *widgets: QWidget) -> None:
+        """Put widgets below each other, under a heading."""
+        heading = QLabel(title)
+        font = heading.font()
+        font.setBold(True)
+        heading.setFont(font)
+        for widget in (heading, *widgets):
+            self.column.addWidget(widget)
 
     def sizeHint(self) -> QSize:
         """Ask for a width that shows everything, with the scroll bar."""

@@ -48,7 +48,7 @@ class LayerChecklist(QWidget):
         super().__init__(parent)
         self._viewer = viewer
         self._data: list[LayerData | None] = []
-        self._layers: list[Layer] = []
+        self._layers: list[Image] = []
         self.list = QListWidget()
         self.list.setAccessibleName("Layers to denoise")
         self.list.setTextElideMode(Qt.TextElideMode.ElideMiddle)
@@ -79,12 +79,19 @@ class LayerChecklist(QWidget):
         ------
         BadData, BadAxes  If one can no longer be denoised.
         """
-        chosen = [
+        return [read_layer(layer) for layer in self._chosen()]
+
+    @property
+    def first_checked(self) -> Image | None:
+        """The first layer that is checked, None where none is."""
+        return next(iter(self._chosen()), None)
+
+    def _chosen(self) -> list[Image]:
+        return [
             layer
             for number, layer in enumerate(self._layers)
             if self._item(number).checkState() == Qt.CheckState.Checked
         ]
-        return [read_layer(layer) for layer in chosen]
 
     def check(self, layers: list[Layer]) -> None:
         """Check these layers and no others, as far as they can be denoised."""
@@ -98,19 +105,12 @@ class LayerChecklist(QWidget):
 
     def check_selected(self) -> None:
         """Check what is selected in the viewer, if nothing is checked yet."""
-        if not any(
-            self._item(number).checkState() == Qt.CheckState.Checked
-            for number in range(self.list.count())
-        ):
+        if not self._chosen():
             self.check(list(self._viewer.layers.selection))
 
     def reset_choices(self, event: Any = None) -> None:
         """List the layers anew."""
-        checked = [
-            layer
-            for number, layer in enumerate(self._layers)
-            if self._item(number).checkState() == Qt.CheckState.Checked
-        ]
+        checked = self._chosen()
         self.list.blockSignals(True)
         self.list.clear()
         self._layers = [

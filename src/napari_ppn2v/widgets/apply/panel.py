@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QTimer
-from qtpy.QtWidgets import QLabel
 
 from napari_ppn2v.errors import PPN2VError
 from napari_ppn2v.pipeline.apply_stacks_request import (
@@ -66,14 +65,9 @@ class ApplyPanel(Dock):
     # -- building ---------------------------------------------------------------------
 
     def _lay_out(self) -> None:
-        for title, parts in (
-            ("1 · Model", (self.model, self.export)),
-            ("2 · Apply it to", (self.target,)),
-            ("3 · Result", (self.options,)),
-        ):
-            self.column.addWidget(_heading(title))
-            for part in parts:
-                self.column.addWidget(part)
+        self.add_part("1 · Model", self.model, self.export)
+        self.add_part("2 · Apply it to", self.target)
+        self.add_part("3 · Result", self.options)
         self.start.button.setMinimumHeight(34)
         self.monitor.stop_button.setToolTip(
             "<qt>End the run. What is finished already is kept.</qt>"
@@ -171,6 +165,9 @@ class ApplyPanel(Dock):
     def _on_changed(self) -> None:
         """Say whether and why not the run can begin."""
         self.options.set_for_files(self.target.kind == FILES)
+        layer = self.target.first_layer
+        if layer is not None:
+            self.export.image.offer(layer, self.target.entered_axes)
         self.start.set_reason(self._reason())
 
     def _reason(self) -> str:
@@ -289,11 +286,3 @@ def _files_words(report: ApplyReport, request: ApplyFilesRequest) -> str:
         f"{stopped}{count} {noun} denoised in {duration_words(report.seconds)}; the "
         f"results are in {request.out}."
     )
-
-
-def _heading(text: str) -> QLabel:
-    label = QLabel(text)
-    font = label.font()
-    font.setBold(True)
-    label.setFont(font)
-    return label

@@ -82,6 +82,18 @@ class TargetSection(QWidget):
         self._model = model
         self._fit_channels()
 
+    @property
+    def first_layer(self) -> Image | None:
+        """The first of the layers chosen, None where there is none."""
+        if self.kind == ONE:
+            return self.image.layer.value
+        return self.layers.first_checked if self.kind == SEVERAL else None
+
+    @property
+    def entered_axes(self) -> str | None:
+        """The axes entered, right or wrong; None where each layer has its own."""
+        return self.image.axes.text() if self.kind == ONE else None
+
     def problem_text(self) -> str:
         """Say what keeps it from being denoised, empty where nothing does."""
         if self.kind == ONE:

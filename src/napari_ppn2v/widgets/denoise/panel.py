@@ -6,7 +6,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QTimer
-from qtpy.QtWidgets import QLabel
 
 from napari_ppn2v.errors import PPN2VError
 from napari_ppn2v.pipeline.stack_checks import check_observation
@@ -71,14 +70,9 @@ class DenoisePanel(Dock):
 
     def _lay_out(self) -> None:
         self.column.addWidget(self.recovery)
-        for title, parts in (
-            ("1 · Image", (self.image, self.data_check)),
-            ("2 · Noise model", (self.noise,)),
-            ("3 · Time", (self.time,)),
-        ):
-            self.column.addWidget(_heading(title))
-            for part in parts:
-                self.column.addWidget(part)
+        self.add_part("1 · Image", self.image, self.data_check)
+        self.add_part("2 · Noise model", self.noise)
+        self.add_part("3 · Time", self.time)
         self.column.addWidget(Section("Further layers", self.results))
         self.column.addWidget(self.settings)
         self.start.button.setMinimumHeight(34)
@@ -321,11 +315,3 @@ class DenoisePanel(Dock):
 def _recording(layer: Any) -> Stack:
     data = read_layer(layer)
     return Stack(data=data.data, axes=data.axes, name=data.name)
-
-
-def _heading(text: str) -> QLabel:
-    label = QLabel(text)
-    font = label.font()
-    font.setBold(True)
-    label.setFont(font)
-    return label

@@ -7,21 +7,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari.utils.notifications import show_error, show_info
-from qtpy.QtWidgets import QApplication, QFileDialog, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QFileDialog, QVBoxLayout, QWidget
 
 from napari_ppn2v.errors import Busy, PPN2VError
 from napari_ppn2v.events import PairsReady, PreviewReady
 from napari_ppn2v.pipeline.memory_checkpoints import KeptTrainings
 from napari_ppn2v.pipeline.preview import Preview
 from napari_ppn2v.pipeline.recovery import Recovery
-from napari_ppn2v.session.session import NamedDenoiser, NamedNoiseModel
 from napari_ppn2v.session.state import Status
 from napari_ppn2v.widgets.denoise.followups import RunActions
 from napari_ppn2v.widgets.denoise.preview import PreviewControl
 from napari_ppn2v.widgets.denoise.result_check import ResultCheckPart
+from napari_ppn2v.widgets.denoise.trained_models import TrainedModels
 from napari_ppn2v.widgets.denoise.words import closing_words
 from napari_ppn2v.widgets.export.section import ExportSection
 from napari_ppn2v.widgets.layers.results import add_leftover, add_results
+from napari_ppn2v.widgets.parts.clipboard import copy_script
 from napari_ppn2v.widgets.parts.file_names import file_stem
 from napari_ppn2v.widgets.parts.run_monitor import RunMonitor
 from napari_ppn2v.widgets.parts.section import Section
@@ -72,8 +73,7 @@ class DenoiseRun(QWidget):
         self._kept = KeptTrainings()
         self._recovery: Recovery | None = None
         self._pairs: list[PairHistogram] = []
-        self._fitted: dict[int, str] = {}
-        self._model_name = ""  # of what was trained, in the session
+        self._trained = TrainedModels(session)
         self._longer_from: Callable[[], StackReport] | None = None
         self._n_before = self._n_longer = 0
         self._view: NoiseModelView | None = None
@@ -94,7 +94,7 @@ class DenoiseRun(QWidget):
         self.followups.resume.clicked.connect(self.resume)
         self.followups.longer.clicked.connect(self.train_longer)
         self.followups.save.clicked.connect(self._ask_where)
-        self.followups.script.clicked.connect(self._copy_script)
+        self.followups.script.clicked.connect(lambda: copy_script(self.script))
         self.result_check.leftover_wanted.connect(self._show_leftover)
         self._session.state_changed.connect(self._on_state)
         self._viewer.events.theme.connect(self._on_theme)
@@ -138,7 +138,7 @@ class DenoiseRun(QWidget):
             raise Busy(self._session.why_busy)
         self.order, self.report = order, None
         self.export.set_model(None)
-        self._longer_from, self._model_name, self._fitted = None, "", {}
+        self._longer_from, self._trained = None, TrainedModels(self._session)
         self._n_before = self._n_longer = 0
         self._keep_in(recovery)
 
@@ -335,46 +335,11 @@ class DenoiseRun(QWidget):
         return closing_words(report)
 
     def _keep_models(self, report: StackReport) -> None:
-        name, channels = report.request.observation.name, report.request.channels
-        if not report.runs:
-            return
-        denoisers = tuple(
-            replace(denoiser, provenance={**denoiser.provenance, **report.provenance})
-            for denoiser in report.denoisers
-        )
-        named = NamedDenoiser(
-            self._model_name or name,
-            denoisers,
-            channels[: len(denoisers)],
-            f"from {name}",
-        )
-        # no other model of that name is lost, such as one that was loaded
-        is_known = self._model_name in self._session.denoisers
-        kept = self._session.add_denoiser(named, replacing=is_known)
-        self._model_name = kept.name
-        self.export.set_model(kept, self._ordered().data)
-        self._keep_noise_models(report)
-
-    def _keep_noise_models(self, report: StackReport) -> None:
-        """Keep the noise models that were fitted, with what they were fitted to."""
-        name, channels = report.request.observation.name, report.request.channels
-        for number, pairs in enumerate(self._pairs[: len(report.runs)]):
-            fit = report.runs[number].noise_fit
-            if fit is None:
-                continue
-            tag = f", channel {channels[number]}" if len(channels) > 1 else ""
-            # a run that is resumed fits the same model again
-            self._session.remove_noise_model(self._fitted.get(number, ""))
-            kept = self._session.add_noise_model(
-                NamedNoiseModel(
-                    f"{name}{tag}: {fit.name}",
-                    fit.model,
-                    pairs,
-                    origin=str(report.provenance.get("noise_model_from", "")),
-                    held_out_nll=fit.held_out_nll,
-                )
-            )
-            self._fitted[number] = kept.name
+        kept = self._trained.keep(report, self._pairs)
+        if kept is not None:
+            data = self._ordered().data
+            self.export.image.offer(data.layer, data.axes)
+            self.export.set_model(kept)
 
     def _show_leftover(self, channel: int, check: ResultCheck) -> None:
         layer, data = self.denoised, self._ordered().data
@@ -396,25 +361,14 @@ class DenoiseRun(QWidget):
 
     def save_model(self, path: Path) -> None:
         """Save the trained model, a file for each channel; errors are shown."""
-        from napari_ppn2v.files.model_file import MODEL_SUFFIX, save_model
-
-        request = self._reported().request
-        model = self._session.denoisers[self._model_name]
-        stem = path.name.removesuffix(MODEL_SUFFIX) or "model"
-        tags = [""]
-        if len(model.denoisers) > 1:
-            tags = [f"_c{channel}" for channel in request.channels]
-        paths = [path.with_name(f"{stem}{tag}{MODEL_SUFFIX}") for tag in tags]
+        channels = self._reported().request.channels
         try:
-            for file, denoiser in zip(paths, model.denoisers, strict=False):
-                save_model(file, denoiser)
+            saved = self._trained.save(path, channels)
         except PPN2VError as error:
             show_error(str(error))
             return
-        saved = replace(model, paths=tuple(paths))
-        self._session.add_denoiser(saved, replacing=True)
-        self.export.set_model(saved, self._ordered().data)
-        show_info(f"Saved {', '.join(file.name for file in paths)}.")
+        self.export.set_model(saved)
+        show_info(f"Saved {', '.join(file.name for file in saved.paths)}.")
 
     def script(self) -> str:
         """Return a Python script of exactly what was done."""
@@ -424,13 +378,3 @@ class DenoiseRun(QWidget):
             # of a run taken up again, whose file may be gone
             saved = replace(saved, model=recovery.noise_model)
         return replace(order, saved=saved).script(self._n_longer)
-
-    def _copy_script(self) -> None:
-        clipboard = QApplication.clipboard()
-        if clipboard is not None:
-            try:
-                clipboard.setText(self.script())
-            except PPN2VError as error:
-                show_error(str(error))
-                return
-            show_info("The Python script is on the clipboard.")

@@ -6,9 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from napari.utils.notifications import show_error, show_info
 from qtpy.QtWidgets import (
-    QApplication,
     QCheckBox,
     QComboBox,
     QFileDialog,
@@ -32,6 +30,7 @@ from napari_ppn2v.widgets.export.image_choice import ImageChoice
 from napari_ppn2v.widgets.forms.config_form import ConfigForm
 from napari_ppn2v.widgets.layers.data import array_source
 from napari_ppn2v.widgets.parts.basics import MessageLine, WrappedLabel
+from napari_ppn2v.widgets.parts.clipboard import copy_script
 from napari_ppn2v.widgets.parts.file_names import file_stem
 from napari_ppn2v.widgets.parts.section import Section
 from napari_ppn2v.widgets.parts.side_run import SideRun
@@ -121,7 +120,7 @@ class ExportSection(Section):
         self.channels.currentIndexChanged.connect(lambda _: self._on_channel())
         self.exporting.asked.connect(self._ask_where)
         self.replace_button.clicked.connect(self._replace)
-        self.script_button.clicked.connect(self._copy_script)
+        self.script_button.clicked.connect(lambda: copy_script(self.script))
         self._session.state_changed.connect(self._on_state)
 
     def close_down(self) -> None:
@@ -131,17 +130,9 @@ class ExportSection(Section):
 
     # -- what is exported -------------------------------------------------------------
 
-    def set_model(
-        self, model: NamedDenoiser | None, recorded: LayerData | None = None
-    ) -> None:
-        """Take the model at hand, None for none.
-
-        Parameters
-        ----------
-        recorded : layer that it was trained on, if that is known
-        """
+    def set_model(self, model: NamedDenoiser | None) -> None:
+        """Take the model at hand, None for none."""
         self._model = model
-        self.image.offer(recorded)
         if model is None and not self.exporting.is_busy:
             self._forget_messages()
         if model is not None:
@@ -339,17 +330,6 @@ class ExportSection(Section):
             models=() if self._model is None else self._model.paths,
             overwrite=self.out is not None,
         )
-
-    def _copy_script(self) -> None:
-        clipboard = QApplication.clipboard()
-        if clipboard is None:
-            return
-        try:
-            clipboard.setText(self.script())
-        except PPN2VError as error:
-            show_error(str(error))
-            return
-        show_info("The Python script is on the clipboard.")
 
 
 def _stack(data: LayerData) -> Stack:

@@ -8,24 +8,34 @@ from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QLabel, QVBoxLayout, QWidget
 
 from napari_ppn2v.errors import PPN2VError
+from napari_ppn2v.pipeline.noise_model_job import check_coverage, compare_noise_models
 from napari_ppn2v.pipeline.stack_checks import check_observation, check_recording
 from napari_ppn2v.widgets.noise_model.source import (
     CALIBRATION,
     NoiseModelSource,
     stack_of,
 )
+from napari_ppn2v.widgets.noise_model.words import comparison_words, coverage_words
 from napari_ppn2v.widgets.parts.basics import ExplainedButton, MessageLine
 from napari_ppn2v.widgets.parts.data_check import DataCheckPart
 from napari_ppn2v.widgets.parts.layer_choice import LayerChoice
-from napari_ppn2v.widgets.parts.noise_model_choice import NoiseModelChoice
+from napari_ppn2v.widgets.parts.noise_model_choice import (
+    NoiseModelChoice,
+    NoiseModelRef,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Callable, Generator
 
+    from napari_ppn2v.core.pair_histogram import PairHistogram
     from napari_ppn2v.events import Event
     from napari_ppn2v.pipeline.data_check import DataCheck
-    from napari_ppn2v.session.session import Session
+    from napari_ppn2v.session.session import NamedNoiseModel, Session
     from napari_ppn2v.stop import StopToken
+    from napari_ppn2v.workers import Job
+
+    # job, title, what is done with its result, where an error is shown
+    Launch = Callable[[Job, str, Callable[[Any], str], MessageLine], None]
 
 
 class _Check(QWidget):
@@ -56,6 +66,7 @@ class ComparisonCheck(_Check):
     """Which of two noise models finds the held-out pixels more probable."""
 
     def __init__(self, session: Session) -> None:
+        self._session = session
         self.models = NoiseModelChoice(session)
         super().__init__(
             "Compare the model shown with",
@@ -65,6 +76,51 @@ class ComparisonCheck(_Check):
             "from the fit. The one that finds them more probable is better.",
         )
         self.models.list.setAccessibleName("Noise model to compare with")
+
+    def why_not(self, shown: NoiseModelRef | None, own: PairHistogram | None) -> str:
+        """Say why a model cannot be compared, empty if it can.
+
+        Parameters
+        ----------
+        shown : the model
+        own : pairs that it is judged by
+        """
+        ref = self.models.value
+        if ref is None or ref == shown:
+            return "Choose another noise model to compare with."
+        if self._pairs(ref, own) is None:
+            return (
+                "Neither of the two comes with pixel pairs to compare on. Fit a noise "
+                "model to a recording first; its pairs serve for all."
+            )
+        return ""
+
+    def begin(
+        self, shown: NamedNoiseModel, own: PairHistogram | None, launch: Launch
+    ) -> None:
+        """Compare a model with the one chosen, on pairs of either of them."""
+        ref = self.models.value
+        pairs = None if ref is None else self._pairs(ref, own)
+        if ref is None or pairs is None:
+            return
+        one = (shown.name, shown.model)
+
+        def job(stop: StopToken) -> Any:
+            return compare_noise_models(one, (ref.name, ref.load()), pairs, stop)
+
+        def done(result: Any) -> str:
+            self.message.show_info(comparison_words(result))
+            return ""
+
+        launch(job, "comparison of noise models", done, self.message)
+
+    def _pairs(
+        self, ref: NoiseModelRef, own: PairHistogram | None
+    ) -> PairHistogram | None:
+        if own is not None:
+            return own
+        other = self._session.noise_models.get(ref.name)
+        return None if other is None else other.pairs
 
 
 class CoverageCheck(_Check):
@@ -78,6 +134,31 @@ class CoverageCheck(_Check):
             "Check its range of signals",
             "Looks through the image for signals that are darker or brighter than "
             "those that the noise model was fitted to.",
+        )
+
+    def begin(self, shown: NamedNoiseModel, channel: int, launch: Launch) -> None:
+        """Look whether a model covers the image chosen."""
+        layer = self.layer.value
+        if layer is None:
+            return
+        name = str(layer.name)
+        try:
+            stack = stack_of(layer)
+        except PPN2VError as error:
+            self.message.show_error(str(error))
+            return
+
+        def done(report: Any) -> str:
+            text = coverage_words(report.coverage, name)
+            is_poor = report.coverage.is_worth_a_warning
+            self.message.show_message(text, "warning" if is_poor else "info")
+            return ""
+
+        launch(
+            lambda stop: check_coverage(stack, channel, shown.model, stop),
+            f"range of {name}",
+            done,
+            self.message,
         )
 
 

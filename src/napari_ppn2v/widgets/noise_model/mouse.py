@@ -6,6 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from qtpy.QtCore import QObject, QTimer, Signal
+from qtpy.QtWidgets import QCheckBox, QLabel, QVBoxLayout, QWidget
+
+from napari_ppn2v.widgets.parts.layer_choice import LayerChoice
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -81,6 +84,58 @@ class MouseSignal(QObject):
             signal = mean_around(noisy, self._position)
         if signal is not None:
             self.signal_changed.emit(signal)
+
+
+class MouseFollowing(QWidget):
+    """Whether the cursor follows the mouse, and which denoised image tells the signal.
+
+    Parameters
+    ----------
+    viewer : not a proxy
+    noisy : returns the noisy layer, or None
+
+    Signals
+    -------
+    signal_changed(float)
+        See `MouseSignal`.
+    """
+
+    signal_changed = Signal(float)
+
+    def __init__(self, viewer: Any, noisy: Callable[[], Image | None]) -> None:
+        super().__init__()
+        self.box = QCheckBox("Cursor follows the mouse over the image")
+        self.box.setToolTip(
+            "<qt>The pixel under the mouse in the viewer sets the signal of the "
+            "cursor: the value of the denoised image if one is chosen, else a mean "
+            "over 5 x 5 pixels of the noisy one.</qt>"
+        )
+        self.denoised = LayerChoice(viewer, is_optional=True)
+        self.denoised.setToolTip("Denoised image whose values set the cursor.")
+        self._label = QLabel("Denoised image (if there is one)")
+        self._mouse = MouseSignal(
+            viewer, lambda: (self.denoised.value, noisy()), parent=self
+        )
+        column = QVBoxLayout(self)
+        column.setContentsMargins(0, 0, 0, 0)
+        for part in (self.box, self._label, self.denoised):
+            column.addWidget(part)
+        self.box.toggled.connect(self._on_toggled)
+        self._mouse.signal_changed.connect(self.signal_changed)
+        self._on_toggled(False)
+
+    def reset_choices(self, event: Any = None) -> None:
+        """List the layers anew."""
+        self.denoised.reset_choices(event)
+
+    def end(self) -> None:
+        """Follow no more; for when the dock is closed."""
+        self._mouse.switch(False)
+
+    def _on_toggled(self, is_on: bool) -> None:
+        self._mouse.switch(is_on)
+        for part in (self._label, self.denoised):
+            part.setVisible(is_on)
 
 
 def value_at(layer: Image, position: tuple[float, ...]) -> float | None:

@@ -4,16 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtWidgets import QCheckBox, QComboBox, QLabel, QWidget
-
 from napari_ppn2v.core.camera_readout import KnownCamera
 from napari_ppn2v.errors import PPN2VError
 from napari_ppn2v.events import drain
 from napari_ppn2v.pipeline.noise_model_job import (
     NoiseModelReport,
     NoiseModelRequest,
-    check_coverage,
-    compare_noise_models,
     fit_to_request,
     load_from_file,
 )
@@ -26,19 +22,15 @@ from napari_ppn2v.widgets.noise_model.checks import (
     CoverageCheck,
     PairsCheck,
 )
-from napari_ppn2v.widgets.noise_model.mouse import MouseSignal
+from napari_ppn2v.widgets.noise_model.mouse import MouseFollowing
+from napari_ppn2v.widgets.noise_model.pairs_choice import PairsChoice
 from napari_ppn2v.widgets.noise_model.quality_table import QualityTable
 from napari_ppn2v.widgets.noise_model.saving import NoiseModelSaving
 from napari_ppn2v.widgets.noise_model.settings import NoiseModelSettings
-from napari_ppn2v.widgets.noise_model.source import NoiseModelSource, stack_of
+from napari_ppn2v.widgets.noise_model.source import NoiseModelSource
 from napari_ppn2v.widgets.noise_model.view import NoiseModelView
-from napari_ppn2v.widgets.noise_model.words import (
-    comparison_words,
-    coverage_words,
-    kind_words,
-)
+from napari_ppn2v.widgets.noise_model.words import kind_words
 from napari_ppn2v.widgets.parts.basics import ExplainedButton, MessageLine
-from napari_ppn2v.widgets.parts.layer_choice import LayerChoice
 from napari_ppn2v.widgets.parts.noise_model_choice import (
     NoiseModelChoice,
     NoiseModelRef,
@@ -78,17 +70,15 @@ class NoiseModelPanel(Dock):
         self.fit_button = ExplainedButton("Fit the noise model")
         self.monitor = RunMonitor(self.session, self)
         self.models = NoiseModelChoice(self.session)
-        self.pairs_of = QComboBox()
+        self.pairs_of = PairsChoice(self.session)
         self.message = MessageLine()
         self.view = NoiseModelView(theme=theme)
         self.quality = QualityTable(theme=theme)
         self.camera = CameraCard(self.session)
-        self.follow = QCheckBox("Cursor follows the mouse over the image")
-        self.denoised = LayerChoice(self.viewer, is_optional=True)
+        self.follow = MouseFollowing(self.viewer, lambda: self.source.observation.value)
         self.saving = NoiseModelSaving()
         self.comparison = ComparisonCheck(self.session)
         self.coverage = CoverageCheck(self.viewer)
-        self.mouse = MouseSignal(self.viewer, self._layers_under_mouse, self)
         self._shown: NamedNoiseModel | None = None
         self._shown_ref: NoiseModelRef | None = None
         self._files: dict[Path, NamedNoiseModel] = {}
@@ -102,49 +92,24 @@ class NoiseModelPanel(Dock):
     # -- building ---------------------------------------------------------------------
 
     def _lay_out(self) -> None:
-        self.pairs_of.setToolTip(
-            "<qt>Pixel pairs that the model is drawn over and judged by. Those of a "
-            "new recording show whether a saved model still holds.</qt>"
+        self.add_part("1 · Pixel pairs", self.source, self.pairs_check)
+        self.add_part("2 · Noise model", self.settings, self.fit_button, self.monitor)
+        self.add_part(
+            "3 · Look at it",
+            self.models,
+            self.pairs_of,
+            self.message,
+            self.view,
+            self.follow,
+            self.quality,
+            self.camera,
         )
-        self.follow.setToolTip(
-            "<qt>The pixel under the mouse in the viewer sets the signal of the "
-            "cursor: the value of the denoised image if one is chosen, else a mean "
-            "over 5 x 5 pixels of the noisy one.</qt>"
-        )
-        self.denoised.setToolTip("Denoised image whose values set the cursor.")
-        self._pairs_label = QLabel("Drawn over the pixel pairs of")
-        self._denoised_label = QLabel("Denoised image (if there is one)")
-        sections: tuple[tuple[str, tuple[QWidget, ...]], ...] = (
-            ("1 · Pixel pairs", (self.source, self.pairs_check)),
-            (
-                "2 · Noise model",
-                (self.settings, self.fit_button, self.monitor),
-            ),
-            (
-                "3 · Look at it",
-                (
-                    self.models,
-                    self._pairs_label,
-                    self.pairs_of,
-                    self.message,
-                    self.view,
-                    self.follow,
-                    self._denoised_label,
-                    self.denoised,
-                    self.quality,
-                    self.camera,
-                ),
-            ),
-            ("4 · Keep it", (self.saving,)),
-        )
-        for title, parts in sections:
-            self.column.addWidget(_heading(title))
-            for part in parts:
-                self.column.addWidget(part)
-        self.column.addWidget(_section("Compare two noise models", self.comparison))
-        self.column.addWidget(_section("Check an image against it", self.coverage))
-        for part in (self._denoised_label, self.denoised):
-            part.hide()
+        self.add_part("4 · Keep it", self.saving)
+        for title, part in (
+            ("Compare two noise models", self.comparison),
+            ("Check an image against it", self.coverage),
+        ):
+            self.column.addWidget(Section(title, part))
         self.fit_button.button.setMinimumHeight(34)
 
     def _connect(self) -> None:
@@ -153,9 +118,8 @@ class NoiseModelPanel(Dock):
         self.fit_button.clicked.connect(self.fit)
         self.models.changed.connect(self._on_chosen)
         self.models.list.activated.connect(self._on_activated)
-        self.pairs_of.currentIndexChanged.connect(self._show_shown)
-        self.follow.toggled.connect(self._on_follow)
-        self.mouse.signal_changed.connect(self.view.set_cursor)
+        self.pairs_of.changed.connect(self._show_shown)
+        self.follow.signal_changed.connect(self.view.set_cursor)
         self.quality.signal_chosen.connect(self.view.set_cursor)
         self.saving.library_changed.connect(self._on_library)
         self.comparison.asked.connect(self.compare)
@@ -171,7 +135,7 @@ class NoiseModelPanel(Dock):
         if self.is_closed:
             return
         super().close_down()
-        self.mouse.switch(False)
+        self.follow.end()
         self.pairs_check.check.cancel()
         self.camera.cancel()
         self.session.state_changed.disconnect(self._on_state)
@@ -190,7 +154,7 @@ class NoiseModelPanel(Dock):
     def reset_choices(self, event: Any = None) -> None:
         """List the layers anew; napari calls this when they change."""
         self.source.reset_choices(event)
-        self.denoised.reset_choices(event)
+        self.follow.reset_choices(event)
         self.pairs_check.image.reset_choices(event)
         self.coverage.layer.reset_choices(event)
 
@@ -256,12 +220,12 @@ class NoiseModelPanel(Dock):
         if names:
             self.models.choose(names[-1])
             self._show(self.session.noise_models[names[-1]])
-        self._list_pairs()
+        self.pairs_of.refresh()
         self._refresh()
 
     def _on_models(self) -> None:
         self._forget()
-        self._list_pairs()
+        self.pairs_of.refresh()
         self._refresh()
 
     def _forget(self) -> None:
@@ -318,38 +282,14 @@ class NoiseModelPanel(Dock):
 
     def _show(self, named: NamedNoiseModel) -> None:
         self._shown = named
-        self._list_pairs()
+        self.pairs_of.show_model(named)
         self._show_shown()
-
-    def _list_pairs(self) -> None:
-        """List the models whose pairs the one shown can be drawn over."""
-        shown, known = self._shown, self.session.noise_models
-        before = self.pairs_of.currentText()
-        others = [n for n, m in known.items() if m.pairs is not None]
-        own = "its own" if shown is not None and shown.pairs is not None else "none"
-        self.pairs_of.blockSignals(True)
-        self.pairs_of.clear()
-        self.pairs_of.addItem(own)
-        self.pairs_of.addItems([n for n in others if shown is None or n != shown.name])
-        self.pairs_of.setCurrentIndex(max(0, self.pairs_of.findText(before)))
-        self.pairs_of.blockSignals(False)
-        for part in (self._pairs_label, self.pairs_of):
-            part.setVisible(shown is not None and self.pairs_of.count() > 1)
-
-    def pairs(self) -> PairHistogram | None:
-        """Pixel pairs that the model shown is drawn over and judged by."""
-        if self._shown is None:
-            return None
-        if self.pairs_of.currentIndex() > 0:
-            other = self.session.noise_models.get(self.pairs_of.currentText())
-            return None if other is None else other.pairs
-        return self._shown.pairs
 
     def _show_shown(self) -> None:
         named = self._shown
         if named is None or self._is_fitting():
             return
-        pairs = self.pairs()
+        pairs = self.pairs_of.value
         self.view.show_model(named.model, pairs, named.name)
         self.view.show_traces(*self._traces.get(named.name, ({}, None)))
         self.quality.show_quality(self._quality(named, pairs))
@@ -382,56 +322,14 @@ class NoiseModelPanel(Dock):
 
     def compare(self) -> None:
         """Compare the model shown with the other one chosen."""
-        first, ref = self._shown, self.comparison.models.value
-        if first is None or ref is None:
-            return
-        pairs = self._pairs_to_compare_on()
-        if pairs is None:
-            return
-        one = (first.name, first.model)
-
-        def job(stop: StopToken) -> Any:
-            return compare_noise_models(one, (ref.name, ref.load()), pairs, stop)
-
-        def done(result: Any) -> str:
-            self.comparison.message.show_info(comparison_words(result))
-            return ""
-
-        self._launch(job, "comparison of noise models", done, self.comparison.message)
-
-    def _pairs_to_compare_on(self) -> PairHistogram | None:
-        own = self.pairs()
-        if own is not None:
-            return own
-        ref = self.comparison.models.value
-        other = None if ref is None else self.session.noise_models.get(ref.name)
-        return None if other is None else other.pairs
+        if self._shown is not None:
+            self.comparison.begin(self._shown, self.pairs_of.value, self._launch)
 
     def check_coverage(self) -> None:
         """Look whether the model shown covers the image chosen."""
-        named, layer = self._shown, self.coverage.layer.value
-        if named is None or layer is None:
-            return
-        message, name = self.coverage.message, str(layer.name)
-        try:
-            stack = stack_of(layer)
-        except PPN2VError as error:
-            message.show_error(str(error))
-            return
-        channel = self.source.channel.value()
-
-        def done(report: Any) -> str:
-            text = coverage_words(report.coverage, name)
-            is_poor = report.coverage.is_worth_a_warning
-            message.show_message(text, "warning" if is_poor else "info")
-            return ""
-
-        self._launch(
-            lambda stop: check_coverage(stack, channel, named.model, stop),
-            f"range of {name}",
-            done,
-            message,
-        )
+        if self._shown is not None:
+            channel = self.source.channel.value()
+            self.coverage.begin(self._shown, channel, self._launch)
 
     # -- the run ----------------------------------------------------------------------
 
@@ -472,28 +370,10 @@ class NoiseModelPanel(Dock):
         error = self.settings.error()
         self.fit_button.set_reason(busy or self.source.missing() or error)
         nothing = "" if shown else "Fit a noise model first, or choose a saved one."
-        self.comparison.button.set_reason(busy or nothing or self._why_not_compare())
+        why_not = self.comparison.why_not(self._shown_ref, self.pairs_of.value)
+        self.comparison.button.set_reason(busy or nothing or why_not)
         no_layer = "" if self.coverage.layer.value is not None else "Open an image."
         self.coverage.button.set_reason(busy or nothing or no_layer)
-
-    def _why_not_compare(self) -> str:
-        ref = self.comparison.models.value
-        if ref is None or ref == self._shown_ref:
-            return "Choose another noise model to compare with."
-        if self._pairs_to_compare_on() is None:
-            return (
-                "Neither of the two comes with pixel pairs to compare on. Fit a noise "
-                "model to a recording first; its pairs serve for all."
-            )
-        return ""
-
-    def _on_follow(self, is_on: bool) -> None:
-        self.mouse.switch(is_on)
-        for part in (self._denoised_label, self.denoised):
-            part.setVisible(is_on)
-
-    def _layers_under_mouse(self) -> tuple[Image | None, Image | None]:
-        return self.denoised.value, self.source.observation.value
 
     def _on_library(self) -> None:
         self.models.refresh()
@@ -504,17 +384,3 @@ class NoiseModelPanel(Dock):
         self.view.set_theme(theme)
         self.quality.set_theme(theme)
         self.pairs_check.check.set_theme(theme)
-
-
-def _heading(text: str) -> QLabel:
-    label = QLabel(text)
-    font = label.font()
-    font.setBold(True)
-    label.setFont(font)
-    return label
-
-
-def _section(title: str, content: QWidget) -> Section:
-    section = Section(title)
-    section.addWidget(content)
-    return section

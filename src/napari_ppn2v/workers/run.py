@@ -1,31 +1,25 @@
-"""The one place that starts threads: long jobs in napari's thread worker.
-
-A job is the same generator that the command line and the tests run. Its events reach
-the session, and through it the docks, on the thread of the window.
-"""
+"""A job in a thread: begun, paused, stopped, and what comes of it."""
 
 from __future__ import annotations
 
 import functools
-import importlib
 import logging
 import threading
 import time
-import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from napari import current_viewer
 from napari.qt.threading import create_worker
-from napari.utils import progress
 from napari.utils.notifications import show_error
-from qtpy.QtCore import QTimer
-from qtpy.QtWidgets import QApplication, QLabel, QStatusBar
 
-from napari_ppn2v.core.memory import is_out_of_memory
-from napari_ppn2v.errors import Busy, OutOfMemory, PPN2VError, RunFailed
-from napari_ppn2v.events import FitProgress, StepDone
+from napari_ppn2v.errors import Busy, PPN2VError
 from napari_ppn2v.stop import StopToken
+from napari_ppn2v.workers.activity import Activity
+from napari_ppn2v.workers.engine import load_engine
+from napari_ppn2v.workers.failures import in_words
+from napari_ppn2v.workers.gate import Gate
+from napari_ppn2v.workers.shown_warnings import ShownWarnings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Mapping, Sequence
@@ -37,21 +31,10 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-SECONDS_BETWEEN = 0.2  # of the frequent events: 20 000 of them froze a window 0.9 s
 _PAUSE_POLL = 0.05
-_ACTIVITY_MS = 1000  # between changes of the bar in napari's activity dock
-_SLOW, _USUAL = 10, 100  # per cent, of the picture that says that something goes on
-_FREQUENT = (StepDone, FitProgress)
 _NAMES = 16  # of runs that are begun again and again
 _RUNNING: set[Run] = set()  # kept alive until their threads have ended
-_LOADING = threading.Lock()
-_ENGINE = (
-    "pipeline.stack_job",
-    "pipeline.noise_model_job",
-    "pipeline.apply_stacks_job",
-    "pipeline.budget",
-    "core.noise_models.curves",
-)
+_WARNINGS = ShownWarnings()
 
 
 @dataclass(frozen=True)
@@ -90,7 +73,7 @@ class Run:
         self._may_go_on = threading.Event()
         self._may_go_on.set()
         self._is_closed = False  # the state says how the run ended
-        self._activity: _Activity | None = None
+        self._activity: Activity | None = None
         self._job: Job | None = None
 
     @property
@@ -125,11 +108,11 @@ class Run:
     # -- in the thread ----------------------------------------------------------------
 
     def _work(self) -> Generator[tuple[Event, ...], None, Any]:
-        gate = _Gate()
+        gate = Gate()
         assert self._job is not None
         try:
             if not self._is_light:
-                _load_engine()
+                load_engine()
             steps = self._job(self.stop_token)
             while True:
                 self._wait_while_paused()
@@ -168,11 +151,12 @@ class Run:
         self.worker.yielded.connect(self._on_batch)
         self.worker.returned.connect(self._on_returned)
         self.worker.finished.connect(self._on_finished)
-        _WARNINGS.remember()
+        if not _RUNNING:
+            _WARNINGS.remember()
         _RUNNING.add(self)
         if current_viewer() is not None and not self._is_quiet:
             # without a viewer it would be printed
-            self._activity = _Activity(self)
+            self._activity = Activity(self)
         self.worker.start()
 
     def _on_batch(self, batch: Sequence[Event]) -> None:
@@ -223,7 +207,8 @@ class Run:
         self.worker.finished.disconnect(self._on_finished)
         self._job = None
         self._on_event = self._on_done = self._on_failed = None
-        _WARNINGS.restore()
+        if not _RUNNING:
+            _WARNINGS.restore()
 
 
 def launch(
@@ -276,6 +261,11 @@ def launch(
     return run
 
 
+def is_idle() -> bool:
+    """Whether the threads of all runs have ended."""
+    return not _RUNNING
+
+
 def stop_all(seconds: float = 5.0) -> bool:
     """Stop all runs and wait for their threads; for the end of the program.
 
@@ -294,36 +284,6 @@ def stop_all(seconds: float = 5.0) -> bool:
             return False
         time.sleep(0.02)
     return True
-
-
-def _load_engine() -> None:
-    """Load what jobs need, torch included, by one thread at a time.
-
-    Two threads that import modules which need each other can wait for each other for
-    ever; Python then lets one of them fail. It happened where a run began while the
-    measurement of its time was still loading.
-    """
-    with _LOADING:
-        for name in _ENGINE:
-            importlib.import_module(f"napari_ppn2v.{name}")
-
-
-def in_words(error: BaseException) -> PPN2VError:
-    """Turn an error that no check foresaw into a message for the user."""
-    text = str(error).strip()
-    if is_out_of_memory(error):
-        return OutOfMemory(
-            "Memory ran out, so the run was ended; models trained before are kept. "
-            "Close other programs, choose a smaller batch or patch size under "
-            "Advanced settings, train on fewer frames, or compute on the processor "
-            "(CPU) in place of a GPU."
-        )
-    first = text.splitlines()[0] if text else "no further details"
-    return RunFailed(
-        f"The run ended with an unexpected error ({type(error).__name__}: {first}). "
-        "Models trained before are kept. Please report it with the settings used; "
-        "'Copy as Python' holds them."
-    )
 
 
 def _work(run: Run) -> Generator[tuple[Event, ...], None, Any]:
@@ -354,118 +314,3 @@ class _Named(functools.partial):
 def _named(title: str) -> _Named:
     """Return the work of that name, the same one for each run of it."""
     return _Named(title)
-
-
-class _Activity:
-    """The bar of a run in napari's activity dock.
-
-    napari handles all events that wait, those of the run among them, inside of each
-    change of a bar. So the changes come from a timer of their own, and seldom; made
-    by the handler of an event they would mix up the order of the events.
-    """
-
-    def __init__(self, run: Run) -> None:
-        self._run = run
-        self._bar: Any = None
-        self._is_closed = False
-        self._timer = QTimer()
-        self._timer.setInterval(_ACTIVITY_MS)
-        self._timer.timeout.connect(self._show)
-        self._timer.start()
-
-    def close(self) -> None:
-        """Take the bar away."""
-        self._is_closed = True
-        self._timer.stop()
-        bar, self._bar = self._bar, None
-        if bar is not None:
-            bar.close()
-            _set_speed_of_indicator(_USUAL)
-
-    def _show(self) -> None:
-        self._timer.stop()  # the events handled inside may be those of this timer
-        if self._bar is None:
-            bar: Any = progress(total=100, desc=self._run.title)
-            if self._is_closed:  # the run came to its end meanwhile
-                bar.close()
-                return
-            self._bar = bar
-            _set_speed_of_indicator(_SLOW)
-        done = int(100 * self._run.session.state.share)
-        if done > self._bar.n:
-            self._bar.update(done - self._bar.n)
-        if not self._is_closed:
-            self._timer.start()
-
-
-def _set_speed_of_indicator(per_cent: int) -> None:
-    """Set how fast the picture moves by which napari shows that something goes on.
-
-    For each of its 33 frames a second the whole window is put together. Without a
-    graphics card, on two processors, that took more than half of the training's time.
-    """
-    for window in QApplication.topLevelWidgets():
-        for bar in window.findChildren(QStatusBar):
-            for label in bar.findChildren(QLabel):
-                movie = label.movie()
-                if movie is not None:
-                    movie.setSpeed(per_cent)
-
-
-class _Warnings:
-    """Has warnings shown after all runs as before them.
-
-    A worker shows those of its thread by a function of its own, and puts back the one
-    it has found. Where two overlap that is the other worker's, which would be kept
-    with all it holds, and be asked to show warnings for ever.
-    """
-
-    def __init__(self) -> None:
-        self._before: tuple[Any, Any] | None = None
-
-    def remember(self) -> None:
-        """Take note before the first of the workers begins."""
-        if not _RUNNING and not self._are_a_workers():
-            self._before = warnings.showwarning, warnings.filters
-
-    def restore(self) -> None:
-        """Put back after the last one has ended."""
-        if not _RUNNING and self._are_a_workers() and self._before is not None:
-            warnings.showwarning, warnings.filters = self._before
-
-    @staticmethod
-    def _are_a_workers() -> bool:
-        return str(warnings.showwarning.__module__).startswith("superqt")
-
-
-_WARNINGS = _Warnings()
-
-
-class _Gate:
-    """Holds frequent events back, so that the window is not flooded with them.
-
-    Of the steps of one stage only the newest is kept. Rare events pass at once, with
-    what was held.
-    """
-
-    def __init__(self) -> None:
-        self.held: list[Event] = []
-        self._last = 0.0
-
-    def add(self, event: Event) -> tuple[Event, ...]:
-        """Take an event; return what is due, which may be nothing."""
-        if isinstance(event, StepDone) and self.held:
-            newest = self.held[-1]
-            if isinstance(newest, StepDone) and newest.stage == event.stage:
-                self.held.pop()
-        self.held.append(event)
-        is_rare = not isinstance(event, _FREQUENT)
-        if is_rare or time.monotonic() - self._last >= SECONDS_BETWEEN:
-            return self.take()
-        return ()
-
-    def take(self) -> tuple[Event, ...]:
-        """Return all that is held."""
-        batch, self.held = tuple(self.held), []
-        self._last = time.monotonic()
-        return batch
