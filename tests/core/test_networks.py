@@ -14,6 +14,7 @@ CONFIGS = [
     ),
     pytest.param(UNetConfig(n_filters=2, n_levels=4), id="four levels"),
     pytest.param(UNetConfig(n_filters=4, n_levels=1), id="no pooling"),
+    pytest.param(UNetConfig(n_filters=4, activation="relu"), id="relu"),
 ]
 
 
@@ -60,6 +61,31 @@ def test_the_paper_network_has_its_published_widths():
     net = UNet(UNetConfig(n_levels=3, n_filters=64))
     widths = [block[0].out_channels for block in net.down]
     assert widths == [64, 128, 256]
+
+
+def darkened(activation):
+    """A network whose features are all far below zero."""
+    net = network(UNetConfig(n_filters=4, n_levels=2, activation=activation))
+    with torch.no_grad():
+        for module in net.modules():
+            if isinstance(module, torch.nn.Conv2d):
+                module.bias -= 5.0
+    return net
+
+
+def test_where_all_features_are_below_zero_the_image_is_still_seen_and_learnt():
+    image = torch.randn(1, 1, 16, 16, generator=torch.Generator().manual_seed(0))
+    net = darkened("leaky")
+    features = net(image)
+    assert features.max() < 0
+    assert len(features.unique()) > 0.9 * features.numel()
+    features.sum().backward()
+    assert all(weights.grad.abs().max() > 0 for weights in net.parameters())
+
+
+def test_as_published_nothing_is_left_there():
+    image = torch.randn(1, 1, 16, 16, generator=torch.Generator().manual_seed(0))
+    assert darkened("relu")(image).unique().tolist() == [0.0]
 
 
 def test_an_even_kernel_is_refused_with_a_reason():

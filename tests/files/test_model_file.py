@@ -37,9 +37,9 @@ def noise_model(request):
     return drain(fit_noise_model(pairs, config)).model
 
 
-def network(kind, n_samples):
+def network(kind, n_samples, **options):
     torch.manual_seed(0)
-    config = UNetConfig(n_filters=4, n_levels=2)
+    config = UNetConfig(n_filters=4, n_levels=2, **options)
     return PriorNetwork(config, kind, n_samples, Normalisation(150.0, 40.0)).eval()
 
 
@@ -82,6 +82,25 @@ def test_noise2void_without_noise_model_is_saved_too(tmp_path):
     loaded = load_model(save_model(tmp_path / "n2v.ppn2v", denoiser))
     assert loaded.noise_model is None
     assert loaded.refined is None
+    np.testing.assert_array_equal(
+        loaded.estimate_image(image()).prior_mean,
+        denoiser.estimate_image(image()).prior_mean,
+    )
+
+
+def test_a_file_that_names_no_activation_is_of_a_network_with_relu(tmp_path):
+    old = network("free", 1, activation="relu")
+    denoiser = Denoiser(old, None, Blindness(4, "random"), "prior-mean", False)
+    path = save_model(tmp_path / "old.ppn2v", denoiser)
+    with np.load(path) as archive:
+        arrays = dict(archive)
+    header = json.loads(arrays["header"].tobytes())
+    del header["model"]["network"]["activation"]
+    arrays["header"] = np.frombuffer(json.dumps(header).encode(), np.uint8)
+    with path.open("wb") as file:
+        np.savez(file, **arrays)
+    loaded = load_model(path)
+    assert loaded.model.config.activation == "relu"
     np.testing.assert_array_equal(
         loaded.estimate_image(image()).prior_mean,
         denoiser.estimate_image(image()).prior_mean,

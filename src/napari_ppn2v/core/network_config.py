@@ -43,6 +43,15 @@ class UNetConfig:
         choices=("add", "concatenate"),
     )
 
+    activation: str = setting(
+        "leaky",
+        label="Activation",
+        help="What a layer makes of values below zero: a tenth of them ('leaky'), or "
+        "nothing ('relu', as published), so that the darkest regions may all come out "
+        "at one and the same value.",
+        choices=("leaky", "relu"),
+    )
+
     def __post_init__(self) -> None:
         check_settings(self)
         if self.kernel_size % 2 == 0:

@@ -215,8 +215,11 @@ def _model(
     n_samples = int(description["n_samples"])
     if not 1 <= n_samples <= _MOST_SAMPLES:
         raise ValueError(f"it has {n_samples} samples of the prior")
-    config = from_plain_settings(config_type, description["network"])
-    kinds = description["prior_kind"], n_samples, scale, description["network_kind"]
+    kind, settings = description["network_kind"], description["network"]
+    if kind == "unet":  # that of older files had no other activation
+        settings = {"activation": "relu", **settings}
+    config = from_plain_settings(config_type, settings)
+    kinds = description["prior_kind"], n_samples, scale, kind
     weights = {
         name.removeprefix(prefix): value
         for name, value in arrays.items()

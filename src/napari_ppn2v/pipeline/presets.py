@@ -50,7 +50,7 @@ def _paper_ppn2v() -> RunConfig:
     return RunConfig(
         preset="paper-ppn2v",
         method="pn2v",
-        network=UNetConfig(n_levels=3, n_filters=64),
+        network=UNetConfig(n_levels=3, n_filters=64, activation="relu"),
         pretraining=training,
         training=training,
         prior=PriorConfig(kind="free", n_samples=800),
@@ -87,6 +87,7 @@ def _paper_n2v(name: str, n_filters: int, kernel_size: int) -> RunConfig:
             kernel_size=kernel_size,
             batch_norm=True,
             merge="concatenate",
+            activation="relu",
         ),
         pretraining=training,
         training=training,
