@@ -127,9 +127,9 @@ def settings(
 
     All methods get the same network, a U-Net with two poolings and added skips as in
     PPN2V, and batches of the same size. *As published* otherwise follows section 3 of
-    Prakash et al. 2020: random neighbours in place of hidden pixels, 800 free prior
-    samples, PN2V from untrained weights, Adam at 1e-3 halved on plateaus, one-pass
-    pseudo ground truth, MMSE in one pass.
+    Prakash et al. 2020: ReLU, random neighbours in place of hidden pixels, 800 free
+    prior samples, PN2V from untrained weights, Adam at 1e-3 halved on plateaus,
+    one-pass pseudo ground truth, MMSE in one pass.
 
     Parameters
     ----------

@@ -118,14 +118,23 @@ def test_as_published_follows_the_paper_but_for_its_size():
     assert config.seed == 3
 
 
-def test_all_methods_have_the_same_network():
+def test_all_methods_have_the_same_network_but_for_the_published_activation():
     observations = SMALL.tasks("unsupervised")[0].training
     networks = {
-        methods.settings(method, 0, observations).network
+        (
+            replace(config.network, activation="relu"),
+            config.network.activation == "relu",
+            method.way == methods.PUBLISHED,
+        )
         for method in methods.METHODS.values()
         if method.family != "classical"
+        for config in [methods.settings(method, 0, observations)]
     }
-    assert len(networks) == 1
+    assert len({shape for shape, _, _ in networks}) == 1
+    assert {(relu, published) for _, relu, published in networks} == {
+        (True, True),
+        (False, False),
+    }
 
 
 def test_published_steps_keep_their_number_of_validations():
