@@ -42,7 +42,6 @@ class UNetConfig:
         "added (PPN2V) or concatenated (Noise2Void).",
         choices=("add", "concatenate"),
     )
-
     activation: str = setting(
         "leaky",
         label="Activation",

@@ -165,9 +165,11 @@ class _CameraSearch:
         """BFGS on all cells from the best point, in units in which it is round."""
         from scipy.optimize import minimize
 
+        if not np.isfinite(self.nll):
+            return
         origin, units = self.best.copy(), self._units()
         place, inverse = np.zeros(len(self._scale)), np.eye(len(self._scale))
-        for _ in range(_MOST_ROUNDS if np.isfinite(self.nll) else 0):
+        for _ in range(_MOST_ROUNDS):
             with np.errstate(all="ignore"):  # where there is no camera
                 answer = minimize(
                     lambda step: self._judge(self._moved(origin, units @ step)),
