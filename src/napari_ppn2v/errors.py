@@ -8,7 +8,15 @@ from __future__ import annotations
 
 
 class PPN2VError(Exception):
-    """Base of all errors that are meant to be read by the user."""
+    """Base of all errors that are meant to be read by the user.
+
+    Attributes
+    ----------
+    is_resumable : whether the run that failed goes on where it was, with its settings,
+        once the cause is mended
+    """
+
+    is_resumable = False
 
 
 class BadData(PPN2VError):

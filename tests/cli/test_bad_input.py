@@ -167,7 +167,7 @@ def test_a_full_disk_shows_before_training(run, noisy, tmp_path, monkeypatch):
     result = run("denoise", noisy, "-o", tmp_path / "x.tif", BRIEF)
     assert result.exit_code == 2
     assert "1.0 kB are free" in result.stderr
-    assert not (tmp_path / "x.tif").exists()
+    assert list(tmp_path.iterdir()) == []  # not even an empty folder
 
 
 def test_a_disk_that_fills_up_leaves_nothing_half_written(
@@ -181,10 +181,22 @@ def test_a_disk_that_fills_up_leaves_nothing_half_written(
         result = run("denoise", noisy, "-o", tmp_path / "x.tif", BRIEF)
     assert result.exit_code == 2
     assert "disk is full" in result.stderr
+    assert f"denoise -o {tmp_path / 'x.tif'} --resume" in result.stderr
     assert [p.name for p in tmp_path.iterdir()] == ["x.ppn2v-run"]
     resumed = run("denoise", "-o", tmp_path / "x.tif", "--resume")
     assert resumed.exit_code == 0, resumed.output
     assert "complete already" in resumed.stderr
+
+
+def test_nothing_is_said_of_resuming_where_the_settings_are_to_blame(
+    run, noisy, tmp_path
+):
+    out = tmp_path / "x.tif"
+    assert run("denoise", noisy, "-o", out, BRIEF).exit_code == 0
+    again = run("denoise", noisy, "-o", out, BRIEF)
+    assert again.exit_code == 2
+    assert "--overwrite" in again.stderr
+    assert "--resume" not in again.stderr
 
 
 def test_a_folder_that_cannot_be_made_is_named(run, noisy, tmp_path):

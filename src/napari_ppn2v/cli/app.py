@@ -17,7 +17,7 @@ from napari_ppn2v.cli.export import export
 from napari_ppn2v.cli.info import info
 from napari_ppn2v.cli.inspect import inspect
 from napari_ppn2v.cli.noise_model import library_app, noise_model_app
-from napari_ppn2v.cli.output import complain
+from napari_ppn2v.cli.output import complain, say
 from napari_ppn2v.cli.repeats import repeats
 from napari_ppn2v.cli.report import report
 from napari_ppn2v.cli.simulate import simulate
@@ -50,6 +50,8 @@ class _Commands(TyperGroup):
             return super().invoke(ctx)
         except PPN2VError as error:
             complain(str(error))
+            for hint in getattr(error, "__notes__", ()):
+                say(hint)
             raise typer.Exit(EXIT_BAD) from None
         except KeyboardInterrupt:
             complain("Interrupted.")

@@ -13,10 +13,11 @@ from napari_ppn2v.cli import options as o
 from napari_ppn2v.cli.output import say, show
 from napari_ppn2v.cli.progress import run_with_progress
 from napari_ppn2v.cli.stopping import stop_on_interrupt
-from napari_ppn2v.errors import BadSetting
+from napari_ppn2v.errors import BadSetting, PPN2VError
 
 if TYPE_CHECKING:
     from napari_ppn2v.pipeline.file_jobs import FileReport
+    from napari_ppn2v.pipeline.file_request import DenoiseRequest
 
 EXIT_STOPPED = 130
 
@@ -169,7 +170,12 @@ def _run(given: dict[str, Any], *, wants_report: bool = False) -> None:
         from napari_ppn2v.pipeline.file_jobs import denoise_files
 
         request = denoise_request(given)
-        report = run_with_progress(denoise_files(request, stop))
+        try:
+            report = run_with_progress(denoise_files(request, stop))
+        except PPN2VError as error:
+            if error.is_resumable:
+                error.add_note(f"To go on then:  {_resuming(request)}")
+            raise
     from napari_ppn2v.cli.pictures import draw_pictures
 
     draw_pictures(report)
@@ -206,14 +212,23 @@ def tell(report: "FileReport") -> None:
 
 
 def _tell_how_to_go_on(report: "FileReport") -> None:
-    program = Path(sys.argv[0]).name if sys.argv else "napari-ppn2v"
-    command = "denoise" if report.files.results else "train"
-    out = shlex.quote(str(report.request.out))
     if report.files.record.exists():
-        say(f"Stopped. To go on:  {program} {command} -o {out} --resume")
+        say(f"Stopped. To go on:  {_resuming(report.request)}")
     else:
         say("Stopped before anything was begun.")
     if report.channels and report.files.results:
         model = shlex.quote(str(report.channels[0].model))
         inputs = " ".join(shlex.quote(str(image.path)) for image in report.images)
-        say(f"To use the model as it is:  {program} apply {model} {inputs} -o {out}")
+        out = shlex.quote(str(report.request.out))
+        say(f"To use the model as it is:  {_program()} apply {model} {inputs} -o {out}")
+
+
+def _resuming(request: "DenoiseRequest") -> str:
+    """Return the command that goes on with a run."""
+    command = "train" if request.out.suffix.lower() == ".ppn2v" else "denoise"
+    out = shlex.quote(str(request.out))
+    return f"{_program()} {command} -o {out} --resume"
+
+
+def _program() -> str:
+    return Path(sys.argv[0]).name if sys.argv else "napari-ppn2v"

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from napari_ppn2v.core.devices import choose_devices, describe_devices, threads
 from napari_ppn2v.core.frames import check_trainable
 from napari_ppn2v.core.memory import named_memory_errors
-from napari_ppn2v.errors import BadFile, BadSetting
+from napari_ppn2v.errors import BadFile, BadSetting, CannotWrite, OutOfMemory
 from napari_ppn2v.events import Notice, StageFinished, StageStarted
 from napari_ppn2v.pipeline.budget import plan_steps
 from napari_ppn2v.pipeline.camera_maps import (
@@ -69,6 +69,7 @@ if TYPE_CHECKING:
     from napari_ppn2v.stop import StopToken
 
 SECONDS_BETWEEN_RECORDS = 5.0
+_MENDABLE = (BadFile, CannotWrite, OutOfMemory)  # without other settings
 
 
 @dataclass(frozen=True)
@@ -165,19 +166,30 @@ def denoise_files(
         if stop.is_stopped:
             return job.report(is_stopped=True)
         _begin_record(job, hashes)
-        if not (request.target or request.is_resumed):
-            yield from glance_at_files(job.images, stop)
-        config = yield from _settled_config(job)
-        if stop.is_stopped:
-            return job.report(is_stopped=True)
-        yield from _train_channels(job, config)
-        if stop.is_stopped or any(channel.is_stopped for channel in job.channels):
-            return job.report(is_stopped=True)
-        yield from _denoise_images(job, config)
-        is_stopped = len(job.results) < len(job.files.results)
-        if not is_stopped:
-            job.files.remove_checkpoints()
-        return job.report(is_stopped=is_stopped)
+        try:
+            with named_memory_errors("in this run"):
+                return (yield from _done(job))
+        except _MENDABLE as error:
+            error.is_resumable = True
+            raise
+
+
+def _done(job: _Job) -> Generator[Event, None, FileReport]:
+    """Train and denoise, once all inputs are checked and the run is recorded."""
+    request, stop = job.request, job.stop
+    if not (request.target or request.is_resumed):
+        yield from glance_at_files(job.images, stop)
+    config = yield from _settled_config(job)
+    if stop.is_stopped:
+        return job.report(is_stopped=True)
+    yield from _train_channels(job, config)
+    if stop.is_stopped or any(channel.is_stopped for channel in job.channels):
+        return job.report(is_stopped=True)
+    yield from _denoise_images(job, config)
+    is_stopped = len(job.results) < len(job.files.results)
+    if not is_stopped:
+        job.files.remove_checkpoints()
+    return job.report(is_stopped=is_stopped)
 
 
 def _prepared(request: DenoiseRequest, stop: StopToken) -> _Job:

@@ -163,16 +163,27 @@ def prepare_outputs(
             f"The result {clash.pop()} would replace an input image. Choose another "
             "name for the output."
         )
-    for folder in {path.parent for path in products}:
-        check_writable(folder)
     folder = products[-1].parent
-    free = shutil.disk_usage(folder).free
+    free = _free_bytes(folder)
     if n_bytes + _SLACK > free:
         raise CannotWrite(
             f"The results need {readable_bytes(n_bytes + _SLACK)} (training states "
             f"included), but only {readable_bytes(free)} are free in {folder}. Free "
             "some space or choose another drive."
         )
+    for folder in {path.parent for path in products}:
+        check_writable(folder)
+
+
+def _free_bytes(folder: Path) -> int:
+    """Space where a folder is or will be made; raises CannotWrite."""
+    place = folder
+    while not place.exists() and place != place.parent:
+        place = place.parent
+    try:
+        return shutil.disk_usage(place).free
+    except OSError as error:
+        raise cannot_write(error, folder) from error
 
 
 def posterior_std_path(result: Path) -> Path:
