@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 import typer.models
-from docstrings import described, documented, one_line
+from docstrings import described, documented, one_line, sections
 
 import napari_ppn2v
 from napari_ppn2v import errors, events, figures
@@ -272,9 +272,17 @@ def errors_page() -> str:
             for kind in vars(errors).values()
             if inspect.isclass(kind) and issubclass(kind, errors.PPN2VError)
         ]
+
+        def first_words(kind: type) -> str:
+            return one_line(" ".join(sections(inspect.getdoc(kind) or "")[""]))
+
         yield table(
             ["error", "is raised if"],
-            [[f"`{kind.__name__}`", one_line(inspect.getdoc(kind))] for kind in kinds],
+            [[f"`{kind.__name__}`", first_words(kind)] for kind in kinds],
+        )
+        yield (
+            "A run on files whose error has `is_resumable` goes on where it was, with "
+            "its settings, once the cause is mended: `--resume` on the command line."
         )
         yield (
             "Anything else that is raised is a fault of this program. The viewer shows "
