@@ -297,36 +297,25 @@ CASE_WORDS = {
 
 
 def _report_notices(rows: Sequence[Row]) -> list[str]:
-    """Say what the program said while it trained on these data."""
-    lines = []
+    """Say what the program said of these data, before and while it trained on them."""
+    checked, trained = [], []
     for case, words in CASE_WORDS.items():
-        said = {
-            (row["method"], row["notices"])
-            for row in rows
-            if row["case"] == case and row["steps"]
-        }
+        said = {(row["method"], row["notices"]) for row in rows if row["case"] == case}
         for method, notices in sorted(said):
-            text = notices or "nothing"
-            lines.append(f"- {words}, {LABELS[method]}: {text}")
-    if not lines:
+            if method == RECORDED:
+                checked.append(f"- {words}: {notices or 'nothing amiss'}")
+            else:
+                trained.append(f"- {words}, {LABELS[method]}: {notices or 'nothing'}")
+    if not checked and not trained:
         return []
     return [
-        "## What the program said about these data\n\n"
-        f"{_verdict(rows)} All messages of these trainings, word by word:\n\n"
-        + "\n".join(lines)
+        "## What the program says about these data\n\n"
+        "Word by word. The [check of the data](../how-to/check-your-data.md), which "
+        "the viewer offers before a training, finds noise that neighbours share in a "
+        "recording of one place. A single bright pixel that moves from frame to frame "
+        "it cannot tell from a structure, nor a weak pattern within each of many "
+        "unlike images:\n\n" + "\n".join(checked),
+        "While training, the program says which estimate it uses. The error that it "
+        "expects takes the noise model and its own result for true, so it cannot tell "
+        "what is wrong with them:\n\n" + "\n".join(trained),
     ]
-
-
-WARNING_WORDS = ("structured", "neighbour", "pattern", "single pixel", "bright pixel")
-
-
-def _verdict(rows: Sequence[Row]) -> str:
-    """Say whether any message warned, going by its words."""
-    said = {str(row["notices"]).lower() for row in rows}
-    if any(word in notices for notices in said for word in WARNING_WORDS):
-        return "Some of these data were warned about."
-    return (
-        "**Nothing warned** of structured noise or of single bright pixels: this "
-        "version has no check of the data for either. The error that it expects "
-        "takes the noise model and its own result for true, so it cannot tell."
-    )

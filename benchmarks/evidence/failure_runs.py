@@ -29,8 +29,10 @@ from evidence.photograph_runs import estimate_words
 from evidence.photographs import PEAK
 from evidence.pictures import busiest_window, keep_crops, window
 from evidence.training import predict, train
+from napari_ppn2v.core.frames import as_frames
 from napari_ppn2v.core.metrics import psnr
-from napari_ppn2v.events import Event, Notice
+from napari_ppn2v.events import Event, Notice, drain
+from napari_ppn2v.pipeline.data_check import check_stack
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -62,20 +64,21 @@ def run(
     Parameters
     ----------
     case : name in `SCENES`
-    method : name in `METHODS`; "noisy" measures the noisy images themselves
+    method : name in `METHODS`; "noisy" measures and checks the noisy images themselves
     crops : file to which pictures of the first repeat are added
 
     Returns
     -------
     `measures`: estimate -> measure -> value, the method's own estimate and, of
     Noise2Void on single bright pixels, the blind one; `notices`: what the program
-    said; `costs`.
+    said while it trained, of "noisy" what its check of the data found; `costs`.
     """
     scene = SCENES[case](Path(data))
     notices: list[str] = []
     costs: dict[str, Any] = {"train CPU s": "", "estimate": ""}
     if method == RECORDED:
         estimates = {method: list(scene.task.scored)}
+        notices += _findings(scene.task.training)
     else:
         trained = train(
             METHODS[method],
@@ -103,6 +106,16 @@ def run(
 def _note(event: Event, notices: list[str]) -> None:
     if isinstance(event, Notice):
         notices.append(event.message)
+
+
+def _findings(noisy: NDArray) -> list[str]:
+    """Return what the check of the data finds amiss, as a user reads it."""
+    check = drain(check_stack(as_frames(noisy, "TYX")))
+    return [
+        f"{finding.name}, {finding.verdict}: {finding.in_words}"
+        for finding in check.findings
+        if finding.is_important
+    ]
 
 
 def _keep_crops(

@@ -277,9 +277,13 @@ def test_failures_are_measured_and_shown(folder, tmp_path):
     assert value["two-photon", "noisy", "fluctuation left"] == 1
     assert value["two-photon", "noisy", "correlation along x"] > 0.4
     assert (out / "failures-pattern.png").exists()
-    assert "two-photon frames, Noise2Void, ours:" in (out / "failures.md").read_text(
-        "utf-8"
-    )
+    page = (out / "failures.md").read_text("utf-8")
+    assert "two-photon frames, Noise2Void, ours:" in page
+    # the check of the data finds the noise that neighbours share, where they do
+    said = {row["case"]: row["notices"] for row in rows if row["method"] == "noisy"}
+    assert "noise correlation, will not work" in said["two-photon"]
+    assert "noise correlation" not in said["shuffled"]
+    assert said["two-photon"] in page
     assert_report_needs_csv_and_crops_alone("failures", out, tmp_path)
 
 

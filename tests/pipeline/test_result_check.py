@@ -157,6 +157,25 @@ def with_std(denoiser, sample, quick):
     return replace(denoiser, std_calibration=calibration)
 
 
+def test_an_expected_error_that_comes_out_below_nothing_is_not_called_zero(
+    denoiser, sample
+):
+    noisier = PoissonGaussianModel(
+        gain=2.2, offset=100, read_noise=60, signal_range=(100, 190)
+    )
+    images = [x.astype(np.float32) for x in sample.observation]
+    job = choose_inference(
+        replace(denoiser, noise_model=noisier),
+        images,
+        [("refined", False), ("prior-mean", False)],
+        seed=0,
+        stop=StopToken(),
+    )
+    choice = drain(job)
+    assert all(risk.mean_squared_error < 0 for risk in choice.risks.values())
+    assert "refined MMSE less than can be told" in choice.reason
+
+
 def test_the_uncertainty_that_is_delivered_is_calibrated(denoiser, with_std, sample):
     image = sample.observation[0].astype(np.float32)
     before = denoiser.estimate_image(image).posterior_std

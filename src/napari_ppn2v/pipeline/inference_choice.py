@@ -120,15 +120,18 @@ def _best(outcomes: dict[tuple[str, bool], list[NDArray]]) -> InferenceChoice:
         for key, parts in outcomes.items()
     }
     best = min(risks, key=lambda key: risks[key].mean_squared_error)
-    figures = ", ".join(
-        f"{WORDS[key]} {max(risk.mean_squared_error, 0) ** 0.5:.4g}"
-        for key, risk in risks.items()
-    )
+    figures = ", ".join(f"{WORDS[key]} {_shown(risk)}" for key, risk in risks.items())
     reason = (
         f"{WORDS[best]}: lowest error expected under the noise model "
         f"(root mean square in grey values: {figures})"
     )
     return InferenceChoice(*best, reason, risks)
+
+
+def _shown(risk: Risk) -> str:
+    """Root of a risk; below zero where the noise model takes the noise for stronger."""
+    square = risk.mean_squared_error
+    return f"{square**0.5:.4g}" if square > 0 else "less than can be told"
 
 
 def _results(
