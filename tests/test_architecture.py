@@ -129,8 +129,10 @@ def keyword(call: ast.Call, name: str) -> object:
     return None
 
 
-def each_file(test):
-    return pytest.mark.parametrize("path", FILES, ids=module_name)(test)
+def broken(rule, files=FILES) -> dict[str, object]:
+    """What a rule finds wrong, by module; each rule returns what it objects to."""
+    found = {module_name(path): rule(path) for path in files}
+    return {name: wrong for name, wrong in found.items() if wrong}
 
 
 def test_every_module_has_its_place_in_the_layer_table():
@@ -140,75 +142,96 @@ def test_every_module_has_its_place_in_the_layer_table():
     assert not unplaced, f"add {unplaced} to the table in docs/architecture.md"
 
 
-@each_file
-def test_imports_point_to_own_or_lower_layers(path):
+def test_imports_point_to_own_or_lower_layers():
     ranks = layers()
-    here = top_level(module_name(path))
-    if not here:
-        pytest.skip("the package itself offers all layers, lazily")
-    wrong = [
-        f"line {item.line}: {item.module}"
-        for item in imports_of(path)
-        if item.module.split(".")[0] == PACKAGE
-        and ranks.get(top_level(item.module), 99) > ranks[here]
-        and item.module != f"{PACKAGE}.__version__"
-    ]
-    assert not wrong, f"{here} (layer {ranks[here]}) imports upwards: {wrong}"
+
+    def upwards(path):
+        here = top_level(module_name(path))
+        if not here:  # the package itself offers all layers, lazily
+            return []
+        return [
+            f"line {item.line}: {item.module} from layer {ranks[here]}"
+            for item in imports_of(path)
+            if item.module.split(".")[0] == PACKAGE
+            and ranks.get(top_level(item.module), 99) > ranks[here]
+            and item.module != f"{PACKAGE}.__version__"
+        ]
+
+    assert not broken(upwards)
 
 
-@each_file
-def test_only_the_command_line_and_reports_make_figures(path):
-    here = top_level(module_name(path))
-    imported = {top_level(i.module) for i in imports_of(path) if PACKAGE in i.module}
-    assert "figures" not in imported or here in ("cli", "figures", "reports")
+def test_only_the_command_line_and_reports_make_figures():
+    def figures(path):
+        here = top_level(module_name(path))
+        names = {top_level(i.module) for i in imports_of(path) if PACKAGE in i.module}
+        return names & {"figures"} if here not in ("cli", "figures", "reports") else ()
+
+    assert not broken(figures)
 
 
-@pytest.mark.parametrize("path", OTHER_FILES, ids=module_name)
-def test_the_engine_knows_no_gui(path):
+def test_the_engine_knows_no_gui():
     """Nor does the session, nor the command line."""
-    wrong = {i.module for i in imports_of(path) if i.module.split(".")[0] in GRAPHICAL}
-    wrong |= {i.module for i in imports_of(path) if part_of(i) in VIEWER_LAYERS}
-    assert not wrong
+
+    def gui(path):
+        used = imports_of(path)
+        wrong = {i.module for i in used if i.module.split(".")[0] in GRAPHICAL}
+        return wrong | {i.module for i in used if part_of(i) in VIEWER_LAYERS}
+
+    assert not broken(gui, OTHER_FILES)
 
 
-@pytest.mark.parametrize("path", VIEWER_FILES, ids=module_name)
-def test_the_viewer_does_not_know_the_command_line(path):
-    assert "cli" not in {part_of(item) for item in imports_of(path)}
+def test_the_viewer_does_not_know_the_command_line():
+    def command_line(path):
+        return {i.module for i in imports_of(path) if part_of(i) == "cli"}
+
+    assert not broken(command_line, VIEWER_FILES)
 
 
-@each_file
-def test_qt_is_imported_through_qtpy_alone(path):
-    assert not {i.module.split(".")[0] for i in imports_of(path)} & BINDINGS
+def test_qt_is_imported_through_qtpy_alone():
+    assert not broken(
+        lambda path: {i.module.split(".")[0] for i in imports_of(path)} & BINDINGS
+    )
 
 
-@each_file
-def test_only_workers_downloads_and_replicas_start_threads(path):
-    called = {ast.unparse(call.func).split(".")[-1] for call in calls_in(path)}
-    assert not called & START_THREADS or module_name(path) in MAY_START_THREADS
+def test_only_workers_downloads_and_replicas_start_threads():
+    def threads(path):
+        called = {ast.unparse(call.func).split(".")[-1] for call in calls_in(path)}
+        is_allowed = module_name(path) in MAY_START_THREADS
+        return set() if is_allowed else called & START_THREADS
+
+    assert not broken(threads)
 
 
-@each_file
-def test_pyplot_with_its_global_state_is_never_used(path):
-    names = [node.id for node in nodes_of(path) if isinstance(node, ast.Name)]
-    assert not {"plt", "pyplot"} & set(names)
-    assert "matplotlib.pyplot" not in {i.module for i in imports_of(path)}
+def test_pyplot_with_its_global_state_is_never_used():
+    def pyplot(path):
+        names = {node.id for node in nodes_of(path) if isinstance(node, ast.Name)}
+        modules = {i.module for i in imports_of(path)}
+        return names & {"plt", "pyplot"} | modules & {"matplotlib.pyplot"}
+
+    assert not broken(pyplot)
 
 
-@each_file
-def test_loading_a_file_can_never_run_code(path):
-    modules = {i.module.split(".")[0] for i in imports_of(path)}
-    assert not modules & RUN_CODE_ON_LOADING
-    for call in calls_in(path):
-        name = ast.unparse(call.func)
-        if name.endswith("torch.load"):
-            assert keyword(call, "weights_only") is True, f"line {call.lineno}"
-        assert not keyword(call, "allow_pickle"), f"line {call.lineno}"
+def test_loading_a_file_can_never_run_code():
+    def running_code(path):
+        wrong = {i.module.split(".")[0] for i in imports_of(path)} & RUN_CODE_ON_LOADING
+        for call in calls_in(path):
+            loads = ast.unparse(call.func).endswith("torch.load")
+            if loads and keyword(call, "weights_only") is not True:
+                wrong.add(f"line {call.lineno}: torch.load without weights_only")
+            if keyword(call, "allow_pickle"):
+                wrong.add(f"line {call.lineno}: allow_pickle")
+        return wrong
+
+    assert not broken(running_code)
 
 
-@each_file
-def test_nothing_prints(path):
-    printing = [c.lineno for c in calls_in(path) if ast.unparse(c.func) == "print"]
-    assert not printing, f"lines {printing}: yield an event or use logging"
+def test_nothing_prints():
+    """Events and logging tell what happens."""
+    assert not broken(
+        lambda path: [
+            call.lineno for call in calls_in(path) if ast.unparse(call.func) == "print"
+        ]
+    )
 
 
 def run_python(code: str, warnings: str = "error") -> str:
