@@ -169,7 +169,7 @@ def test_stop_keeps_the_best_weights_and_offers_to_denoise_with_them(dock, qtbot
 
 
 def test_a_stopped_run_that_is_resumed_ends_like_one_never_stopped(dock, qtbot):
-    viewer, panel = dock(120)
+    viewer, panel = dock(80)
     layer = viewer.add_image(scene()[1], name="cells")
     panel.choose_layer(layer)
     press(panel.start)
@@ -197,7 +197,7 @@ def test_training_longer_adds_a_layer_and_keeps_the_first(dock, qtbot):
 
 
 def test_a_paused_run_goes_on_where_it_was(dock, qtbot):
-    viewer, panel = dock(150)
+    viewer, panel = dock(60)
     panel.choose_layer(viewer.add_image(scene()[1], name="cells"))
     press(panel.start)
     session, monitor = panel.session, panel.denoising.monitor

@@ -64,9 +64,7 @@ def parameter_errors(
 
 def pointwise_losses(model: _CountingCamera, cells: PairCells) -> Floats:
     """Negative log-likelihood (nats per ADU) of each cell in closed form."""
-    inside = np.maximum(cells.signal, model.dark_signal)
-    moved = cells.observation - (cells.signal - inside)
-    return -np.maximum(model.exact_log_likelihood(moved, inside), -1e4)
+    return -model.any_log_likelihood(cells.observation, cells.signal)
 
 
 def _unclipped(pairs: PairHistogram) -> PairCells:

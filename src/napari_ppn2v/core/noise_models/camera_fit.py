@@ -242,10 +242,8 @@ class _CameraSearch:
             model = self.model(values)
         except BadSetting:  # the search has left what any camera can be
             return np.full(len(cells), -np.inf)
-        dark = model.dark_signal
-        signal = np.maximum(cells.signal, dark)
-        moved = cells.observation - (cells.signal - signal)
-        log_density = model.exact_log_likelihood(moved, signal)
+        log_density = model.any_log_likelihood(cells.observation, cells.signal)
+        signal = np.maximum(cells.signal, model.dark_signal)
         for limit, direction in zip(self._pairs.limits, (-1, 1), strict=True):
             at = cells.observation == limit
             if limit is not None and at.any():

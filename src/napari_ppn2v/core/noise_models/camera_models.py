@@ -110,6 +110,18 @@ class _CountingCamera:
             cell=self.cell,
         )
 
+    def any_log_likelihood(
+        self, observation: np.ndarray, signal: np.ndarray
+    ) -> np.ndarray:
+        """Return the closed form for any signal, at least -1e4 nats per ADU.
+
+        Below the dark level its shape moves along with the signal.
+        """
+        inside = np.maximum(signal, self.dark_signal)
+        moved = observation - (signal - inside)
+        lowest: np.ndarray = np.maximum(self.exact_log_likelihood(moved, inside), -1e4)
+        return lowest
+
     def log_likelihood(self, observation: Tensor, signal: Tensor) -> Tensor:
         """Log p(x|s) in nats per ADU from the table; see `NoiseModel`."""
         return self.table.log_likelihood(observation, signal)
