@@ -20,6 +20,7 @@ from napari_ppn2v.files.checkpoints import FileCheckpoint
 from napari_ppn2v.pipeline.config import TrainingConfig
 from napari_ppn2v.pipeline.journeys import training_batches
 from napari_ppn2v.pipeline.schedules import OneCycle, Plateau
+from napari_ppn2v.pipeline.training import make_schedule
 from napari_ppn2v.stop import StopToken
 from tests.pipeline.trainings import (
     losses_of,
@@ -267,6 +268,17 @@ def test_one_cycle_rises_for_a_tenth_and_ends_at_half_a_percent():
     assert np.argmax(rates) in (99, 100)
     assert max(rates) == pytest.approx(3e-3)
     assert rates[-1] == pytest.approx(0.005 * 3e-3, rel=0.01)
+
+
+@pytest.mark.parametrize(
+    ("n_steps", "times"), [(10, 2), (50, 2), (80, 1.25), (100, 1), (1000, 1)]
+)
+def test_few_steps_are_larger_so_that_they_lead_somewhere(n_steps, times):
+    config = TrainingConfig(n_steps=n_steps)
+    highest = max(make_schedule(config).rate(step) for step in range(n_steps))
+    assert highest == pytest.approx(times * config.learning_rate)
+    as_given = make_schedule(replace(config, optimizer="adam"))
+    assert as_given.rate(n_steps // 10) <= config.learning_rate
 
 
 def test_the_plateau_schedule_halves_the_rate_when_out_of_patience():

@@ -21,7 +21,12 @@ from napari_ppn2v.events import StepDone, Validated
 from napari_ppn2v.files.lazy import DAMAGED
 from napari_ppn2v.pipeline.batch_parts import BatchParts
 from napari_ppn2v.pipeline.replicas import Replica, Replicas
-from napari_ppn2v.pipeline.schedules import OneCycle, Plateau, Schedule
+from napari_ppn2v.pipeline.schedules import (
+    OneCycle,
+    Plateau,
+    Schedule,
+    rate_for_few_steps,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
@@ -413,7 +418,10 @@ def make_schedule(config: TrainingConfig) -> Schedule:
     """Return the learning-rate schedule that the settings ask for."""
     if config.schedule == "plateau":
         return Plateau(config.learning_rate, config.patience)
-    return OneCycle(config.learning_rate, config.n_steps)
+    rate = config.learning_rate
+    if config.optimizer == "muon":
+        rate = rate_for_few_steps(rate, config.n_steps)
+    return OneCycle(rate, config.n_steps)
 
 
 def _validated(
