@@ -16,7 +16,7 @@ from tests.pipeline.trainings import CPU, stopping_at
 
 @pytest.fixture(scope="module")
 def brief(quick):
-    steps = replace(quick.training, n_steps=40)
+    steps = replace(quick.training, n_steps=40, learning_rate=1.5e-3)
     return replace(
         quick,
         pretraining=steps,

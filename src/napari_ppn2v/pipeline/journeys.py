@@ -16,6 +16,7 @@ from napari_ppn2v.pipeline.noise_sources import (
     NoiseSource,
     warn_of_range,
 )
+from napari_ppn2v.pipeline.schedules import gain_of_few_steps
 from napari_ppn2v.pipeline.stack_reading import read_stack
 from napari_ppn2v.pipeline.stages import (
     Checkpoints,
@@ -253,14 +254,17 @@ def _longer(
     """Another training from trained weights, at a lower rate than the first one."""
     number = 1 + sum(name.startswith(f"{stage}, longer") for name in run.curves)
     name = f"{stage}, longer" + (f" {number}" if number > 1 else "")
-    config = replace(
-        config,
-        n_steps=n_steps or config.n_steps,
-        learning_rate=LONGER_RATE * config.learning_rate,
-    )
+    config = _at_lower_rate(config, n_steps or config.n_steps)
     seed = run.config.seed + 100 * number  # other patches than before
     copied = copy.deepcopy(model).to(run.device)
     return Start(name, copied, config, seed, is_trained=True)
+
+
+def _at_lower_rate(config: TrainingConfig, n_steps: int) -> TrainingConfig:
+    """Return settings for weights that are trained already and need not go far."""
+    rate = LONGER_RATE * config.learning_rate
+    rate /= gain_of_few_steps(config.optimizer, n_steps)
+    return replace(config, n_steps=n_steps, learning_rate=rate)
 
 
 def _more_rounds(run: Journey, denoiser: Denoiser, n_steps: int | None) -> Rounds:
@@ -275,11 +279,7 @@ def _more_rounds(run: Journey, denoiser: Denoiser, n_steps: int | None) -> Round
         compared=model,
         first=1 + max((int(name.split()[1]) for name in done), default=0),
         count=count,
-        config=replace(
-            config,
-            n_steps=max(1, n_steps // count),
-            learning_rate=LONGER_RATE * config.learning_rate,
-        ),
+        config=_at_lower_rate(config, max(1, n_steps // count)),
         keeps_start=True,
     )
 

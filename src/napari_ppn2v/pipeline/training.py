@@ -25,7 +25,7 @@ from napari_ppn2v.pipeline.schedules import (
     OneCycle,
     Plateau,
     Schedule,
-    rate_for_few_steps,
+    gain_of_few_steps,
 )
 
 if TYPE_CHECKING:
@@ -418,10 +418,8 @@ def make_schedule(config: TrainingConfig) -> Schedule:
     """Return the learning-rate schedule that the settings ask for."""
     if config.schedule == "plateau":
         return Plateau(config.learning_rate, config.patience)
-    rate = config.learning_rate
-    if config.optimizer == "muon":
-        rate = rate_for_few_steps(rate, config.n_steps)
-    return OneCycle(rate, config.n_steps)
+    gain = gain_of_few_steps(config.optimizer, config.n_steps)
+    return OneCycle(gain * config.learning_rate, config.n_steps)
 
 
 def _validated(
