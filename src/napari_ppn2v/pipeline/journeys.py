@@ -262,9 +262,9 @@ def _longer(
 
 def _at_lower_rate(config: TrainingConfig, n_steps: int) -> TrainingConfig:
     """Return settings for weights that are trained already and need not go far."""
-    rate = LONGER_RATE * config.learning_rate
-    rate /= gain_of_few_steps(config.optimizer, n_steps)
-    return replace(config, n_steps=n_steps, learning_rate=rate)
+    longer = replace(config, n_steps=n_steps)
+    rate = LONGER_RATE * config.learning_rate / gain_of_few_steps(longer)
+    return replace(longer, learning_rate=rate)
 
 
 def _more_rounds(run: Journey, denoiser: Denoiser, n_steps: int | None) -> Rounds:

@@ -418,7 +418,7 @@ def make_schedule(config: TrainingConfig) -> Schedule:
     """Return the learning-rate schedule that the settings ask for."""
     if config.schedule == "plateau":
         return Plateau(config.learning_rate, config.patience)
-    gain = gain_of_few_steps(config.optimizer, config.n_steps)
+    gain = gain_of_few_steps(config)
     return OneCycle(gain * config.learning_rate, config.n_steps)
 
 
