@@ -48,26 +48,32 @@ def deviance(scale: float, noise: NoiseDeviance) -> Objective:
     return loss
 
 
-def mean_and_width(scale: float) -> Objective:
-    """Squared error of the mean, and the width that fits what error is left.
+def mean_and_width(scale: float, noise: NoiseDeviance | None = None) -> Objective:
+    """Error of the mean, and the width that fits what error is left.
 
     For a network that sees every pixel of an observation and is taught the signal,
     the mean becomes the MMSE estimate and the width the posterior standard
     deviation. The width is fitted by its Gaussian log-likelihood with the error held
-    fixed, so that it does not weigh on the mean.
+    fixed. It has a gradient, but no part in the value of the loss: validation judges
+    by the mean alone, because a width that is too small for a few pixels weighs more
+    there than all that the mean still gains.
 
     Parameters
     ----------
     scale : standard deviation of the data, ADU
+    noise : of the observations, by which the error of the mean counts; None: all
+        pixels count alike
     """
+    error_of = squared_error(scale) if noise is None else deviance(scale, noise)
 
     def loss(samples: Tensor, log_weights: Tensor, target: Tensor) -> Tensor:
         mean = prior_mean(samples, log_weights)
-        error = ((mean - target) / scale).square()
         width = prior_std(samples, log_weights, mean) / scale
-        fit = width.log() + 0.5 * error.detach() / width.square()
-        # a hundredth: the width learns fast, and should not crowd out the mean
-        return error + 0.01 * fit
+        left = ((mean.detach() - target) / scale).square()
+        fit = width.log() + 0.5 * left / width.square()
+        # a hundredth: gradients are clipped together, and this one is the larger
+        taught = 0.01 * (fit - fit.detach())
+        return error_of(samples, log_weights, target) + taught
 
     return loss
 

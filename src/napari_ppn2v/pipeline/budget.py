@@ -17,7 +17,7 @@ import torch
 from napari_ppn2v.core.batches import VALIDATION_CROPS
 from napari_ppn2v.core.inference import estimate_image
 from napari_ppn2v.core.noise_models.gmm import GaussianMixtureModel
-from napari_ppn2v.core.objectives import mean_and_width, negative_log_likelihood
+from napari_ppn2v.core.objectives import negative_log_likelihood
 from napari_ppn2v.core.orientations import N_ORIENTATIONS
 from napari_ppn2v.core.training_stack import DEFAULT_PIXELS, TrainingStack
 from napari_ppn2v.errors import BadSetting
@@ -29,6 +29,7 @@ from napari_ppn2v.pipeline.refinement import (
     N_NODES,
     PSEUDO_CLEAN_PIXELS,
     refinement_batches,
+    refinement_objective,
 )
 from napari_ppn2v.pipeline.stages import mean_objective
 from napari_ppn2v.pipeline.training import Trainer
@@ -328,7 +329,7 @@ class _DryRun:
             source = refinement_batches(
                 self.stack, self.noise_model, model, training, seed
             )
-            objective = mean_and_width(std)
+            objective = refinement_objective(self.stack, training, std)
         others = self.other_devices
         return Trainer(model, source, objective, training, seed, others)
 

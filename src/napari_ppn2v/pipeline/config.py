@@ -55,9 +55,9 @@ class TrainingConfig:
     weighting: str = setting(
         "noise",
         label="Weighting of the loss",
-        help="What the squared error of Noise2Void counts at each pixel: by 'noise', "
-        "less where there is more of it, as estimated from the image itself; or "
-        "'equal' everywhere (as published).",
+        help="What the squared error of Noise2Void and of refinement counts at each "
+        "pixel: by 'noise', less where there is more of it, as estimated from the "
+        "image itself; or 'equal' everywhere (as published).",
         choices=("noise", "equal"),
     )
     optimizer: str = setting(

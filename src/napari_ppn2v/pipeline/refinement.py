@@ -16,6 +16,7 @@ import numpy as np
 
 from napari_ppn2v.core.batches import Crops, SyntheticObservations
 from napari_ppn2v.core.inference import image_passes
+from napari_ppn2v.core.noise_weights import noise_deviance
 from napari_ppn2v.core.objectives import mean_and_width
 from napari_ppn2v.core.prior_network import PriorNetwork
 from napari_ppn2v.core.training_stack import TrainingStack
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     import torch
 
     from napari_ppn2v.core.noise_models.base import NoiseModel
+    from napari_ppn2v.core.objectives import Objective
     from napari_ppn2v.events import Event
     from napari_ppn2v.pipeline.config import TrainingConfig
     from napari_ppn2v.pipeline.preview import StagePreview
@@ -90,7 +92,7 @@ def refine(
         yield from train_prior(
             started,
             source,
-            mean_and_width(model.normalisation.std),
+            refinement_objective(stack, config, model.normalisation.std),
             config,
             stage=stage,
             seed=seed,
@@ -118,15 +120,31 @@ def refinement_batches(
     return SyntheticObservations(crops, noise_model, seed=seed)
 
 
+def refinement_objective(
+    stack: TrainingStack, config: TrainingConfig, std: float
+) -> Objective:
+    """Return the loss of refinement; `std` is that of the data, ADU.
+
+    The pseudo clean images hold no noise, but what can be known of them is the less
+    the more noise lies on them: counted alike, the brightest pixels would have nearly
+    all the say.
+    """
+    is_weighted = config.weighting == "noise"
+    noise = noise_deviance(stack.images, std) if is_weighted else None
+    return mean_and_width(std, noise)
+
+
 def _start(model: PriorNetwork) -> PriorNetwork:
     """Return a copy with mean and width as outputs."""
     if model.prior_kind == "gaussian":
-        return copy.deepcopy(model)
-    started = PriorNetwork(
-        model.config, "gaussian", N_NODES, model.normalisation, model.network_kind
-    )
-    started.network.load_state_dict(model.network.state_dict())
-    started.prior.start_from(model.prior)
+        started = copy.deepcopy(model)
+    else:
+        started = PriorNetwork(
+            model.config, "gaussian", N_NODES, model.normalisation, model.network_kind
+        )
+        started.network.load_state_dict(model.network.state_dict())
+        started.prior.start_from(model.prior)
+    started.prior.width_shapes_features = False
     return started.to(model.device)
 
 

@@ -26,6 +26,13 @@ class GaussianPrior(nn.Module):
     a decibel of the MMSE estimate on photon-starved data. Two numbers per pixel do
     not, and the nodes with their weights *are* the prior samples: loss and
     estimate are computed by the same code as for free samples.
+
+    Attributes
+    ----------
+    width_shapes_features
+        Whether the network learns from the gradient of the width. Under a likelihood
+        mean and width are one prior. Where the width has a term of the loss to itself,
+        it reads the features that serve the mean and leaves them as they are.
     """
 
     kind: ClassVar[str] = "gaussian"
@@ -33,6 +40,7 @@ class GaussianPrior(nn.Module):
     def __init__(self, n_features: int, n_samples: int = 8) -> None:
         super().__init__()
         self.n_samples = n_samples
+        self.width_shapes_features = True
         self.linear = nn.Linear(n_features, 2)
         with torch.no_grad():
             self.linear.weight[1].zero_()
@@ -56,6 +64,8 @@ class GaussianPrior(nn.Module):
         """Return samples (P, K) in normalised units and log weights (1, K)."""
         parameters = self.linear(features)
         mean = OUTPUT_SCALE * parameters[:, :1]
+        if not self.width_shapes_features:
+            parameters = self.linear(features.detach())
         # a width below e^-8 of the data's standard deviation is a point anyway
         width = parameters[:, 1:].clamp(-8.0, 3.0).exp()
         return mean + width * self.nodes, self.log_weights[None]
