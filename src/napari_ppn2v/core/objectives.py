@@ -64,16 +64,15 @@ def mean_and_width(scale: float, noise: NoiseDeviance | None = None) -> Objectiv
     noise : of the observations, by which the error of the mean counts; None: all
         pixels count alike
     """
-    error_of = squared_error(scale) if noise is None else deviance(scale, noise)
 
     def loss(samples: Tensor, log_weights: Tensor, target: Tensor) -> Tensor:
         mean = prior_mean(samples, log_weights)
         width = prior_std(samples, log_weights, mean) / scale
-        left = ((mean.detach() - target) / scale).square()
-        fit = width.log() + 0.5 * left / width.square()
+        squared = ((mean - target) / scale).square()
+        error = squared if noise is None else noise(mean, target) / scale**2
+        fit = width.log() + 0.5 * squared.detach() / width.square()
         # a hundredth: gradients are clipped together, and this one is the larger
-        taught = 0.01 * (fit - fit.detach())
-        return error_of(samples, log_weights, target) + taught
+        return error + 0.01 * (fit - fit.detach())
 
     return loss
 
