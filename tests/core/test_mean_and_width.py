@@ -22,10 +22,10 @@ def prior_of(mean, width, n_features=4):
     return prior
 
 
-def loss_of(prior, target, noise=None, features=None):
+def loss_of(prior, target, features=None):
     features = torch.ones(len(target), 4) if features is None else features
     samples, log_weights = prior(features)
-    objective = mean_and_width(SCALE, noise)
+    objective = mean_and_width(SCALE)
     return objective(100 + SCALE * samples, log_weights, torch.as_tensor(target))
 
 

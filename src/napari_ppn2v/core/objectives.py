@@ -30,7 +30,7 @@ def squared_error(scale: float) -> Objective:
     """
 
     def loss(samples: Tensor, log_weights: Tensor, target: Tensor) -> Tensor:
-        return ((prior_mean(samples, log_weights) - target) / scale).square()
+        return _error(prior_mean(samples, log_weights), target, scale)
 
     return loss
 
@@ -43,7 +43,7 @@ def deviance(scale: float, noise: NoiseDeviance) -> Objective:
     """
 
     def loss(samples: Tensor, log_weights: Tensor, target: Tensor) -> Tensor:
-        return noise(prior_mean(samples, log_weights), target) / scale**2
+        return _error(prior_mean(samples, log_weights), target, scale, noise)
 
     return loss
 
@@ -68,13 +68,22 @@ def mean_and_width(scale: float, noise: NoiseDeviance | None = None) -> Objectiv
     def loss(samples: Tensor, log_weights: Tensor, target: Tensor) -> Tensor:
         mean = prior_mean(samples, log_weights)
         width = prior_std(samples, log_weights, mean) / scale
-        squared = ((mean - target) / scale).square()
-        error = squared if noise is None else noise(mean, target) / scale**2
-        fit = width.log() + 0.5 * squared.detach() / width.square()
+        left = _error(mean.detach(), target, scale)
+        fit = width.log() + 0.5 * left / width.square()
         # a hundredth: gradients are clipped together, and this one is the larger
-        return error + 0.01 * (fit - fit.detach())
+        taught = 0.01 * (fit - fit.detach())
+        return _error(mean, target, scale, noise) + taught
 
     return loss
+
+
+def _error(
+    mean: Tensor, target: Tensor, scale: float, noise: NoiseDeviance | None = None
+) -> Tensor:
+    """Squared error in units of the data's, counted by the noise if that is given."""
+    if noise is None:
+        return ((mean - target) / scale).square()
+    return noise(mean, target) / scale**2
 
 
 def negative_log_likelihood(noise_model: NoiseModel) -> NegativeLogLikelihood:
