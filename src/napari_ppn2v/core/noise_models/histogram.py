@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
@@ -15,6 +16,8 @@ from napari_ppn2v.core.noise_models.shared import (
     check_range,
     clip_to,
     held_out_nll,
+    in_line,
+    inverted,
     pack_limits,
     required,
     unpack_limits,
@@ -206,12 +209,9 @@ class HistogramModel:
         flat = signal.reshape(-1)
         row, part, inside = self._row_of(flat)
         row = row + (torch.rand(flat.shape, **options) < part).long()
-        # (rows, lower atom + columns + upper atom)
-        parts = [self.atoms[:1].T, self.mass, self.atoms[1:].T]
-        cumulative = torch.cat(parts, 1).cumsum(1).to(signal.device)
-        cumulative = cumulative / cumulative[:, -1:].clamp_min(1e-300)
         height = torch.rand(flat.shape, dtype=torch.float64, **options)
-        bin_ = torch.searchsorted(cumulative[row], height[:, None])[:, 0]
+        n_bins = self.mass.shape[1] + 2  # with the atoms at both ends
+        bin_ = inverted(self._heights.to(signal.device), n_bins, row, height)
         edges = self.observation_edges.to(signal.device)
         column = (bin_ - 1).clamp(0, len(edges) - 2)
         place = torch.rand(flat.shape, dtype=torch.float64, **options)
@@ -221,9 +221,16 @@ class HistogramModel:
         if low is not None:
             drawn = torch.where(bin_ == 0, torch.full_like(drawn, low), drawn)
         if high is not None:
-            top = bin_ == cumulative.shape[1] - 1
+            top = bin_ == n_bins - 1
             drawn = torch.where(top, torch.full_like(drawn, high), drawn)
         return clip_to(drawn, self.limits).reshape(signal.shape)
+
+    @cached_property
+    def _heights(self) -> Tensor:
+        """Distribution function of lower atom, columns and upper atom of all rows."""
+        parts = [self.atoms[:1].T, self.mass, self.atoms[1:].T]
+        cumulative = torch.cat(parts, 1).cumsum(1)
+        return in_line(cumulative / cumulative[:, -1:].clamp_min(1e-300))
 
     def moments(self, signal: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and variance of the rows' densities, atoms left out."""

@@ -189,3 +189,37 @@ def check_usable(model: NoiseModel) -> None:
             f"A {what} gives likelihoods or variances that are not finite for signals "
             f"from {low:g} to {high:g}. Make the noise model again."
         )
+
+
+def in_line(shares: Tensor) -> Tensor:
+    """Distribution functions row after row, so that row r goes from r to r + 1.
+
+    Parameters
+    ----------
+    shares : (rows, columns), each row ascending from 0 or more to 1
+
+    Returns
+    -------
+    (rows x columns,) float64, ascending; for `inverted`.
+    """
+    rows = torch.arange(len(shares), device=shares.device)
+    return (rows[:, None] + shares.double()).reshape(-1)
+
+
+def inverted(heights: Tensor, n_columns: int, row: Tensor, height: Tensor) -> Tensor:
+    """Return the first column of a pixel's row whose share reaches its height.
+
+    One search through all rows in line: with a row of its own for each pixel, some
+    hundred times as many numbers as there are pixels would have to be copied.
+
+    Parameters
+    ----------
+    heights : of `in_line`
+    row, height : (P,), the height from 0 to 1
+
+    Returns
+    -------
+    (P,) of 0 to n_columns - 1.
+    """
+    found = torch.searchsorted(heights, row + height.double())
+    return (found - row * n_columns).clamp(0, n_columns - 1)

@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Self, cast
 
 import numpy as np
@@ -22,6 +23,8 @@ from napari_ppn2v.core.noise_models.shared import (
     check_numbers,
     check_range,
     clip_to,
+    in_line,
+    inverted,
     pack_limits,
     required,
     unpack_limits,
@@ -225,36 +228,31 @@ class TabulatedLikelihood:
         """Draw one observation per signal, by inverting the tabulated distribution."""
         flat = signal.reshape(-1).to(torch.float32)
         inside = flat.clamp(*self.grid.signal_range)
-        cumulative, edges = self._distribution()
-        position = self.signal_position(inside)
-        row = (position + 0.5).long().clamp(0, len(cumulative) - 1)
         options: dict[str, Any] = {"device": flat.device, "generator": generator}
         # Dithering between the two nearest rows interpolates the distribution.
-        row = (position + torch.rand(flat.shape, **options)).long()
-        row = row.clamp(0, len(cumulative) - 1)
-        height = torch.rand(flat.shape, **options).to(cumulative.dtype)
-        chosen = cumulative[row]  # (P, offsets)
-        right = torch.searchsorted(chosen, height[:, None]).clamp(
-            1, chosen.shape[1] - 1
-        )
-        low, high = chosen.gather(1, right - 1), chosen.gather(1, right)
-        part = ((height[:, None] - low) / (high - low).clamp_min(1e-12)).clamp(0, 1)
-        left_edge = edges[row].gather(1, right - 1)
-        drawn = left_edge + part * (edges[row].gather(1, right) - left_edge)
-        node = self._nodes()[row]
-        moved = drawn[:, 0].to(signal.dtype) + flat - node
+        position = self.signal_position(inside) + torch.rand(flat.shape, **options)
+        n_rows, n_edges = self._edges.shape
+        row = position.long().clamp(0, n_rows - 1)
+        height = torch.rand(flat.shape, dtype=torch.float64, **options)
+        right = inverted(self._heights, n_edges, row, height).clamp_min(1)
+        right = row * n_edges + right
+        heights, edges = self._heights, self._edges.reshape(-1)
+        low, left_edge = heights[right - 1], edges[right - 1]
+        share = (row + height - low) / (heights[right] - low).clamp_min(1e-12)
+        drawn = torch.lerp(left_edge, edges[right], share.clamp(0, 1))
+        moved = drawn.to(signal.dtype) + flat - self._nodes[row]
         return clip_to(moved, self.limits).reshape(signal.shape)
 
     def moments(self, signal: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and variance of the table's density, clipping left out."""
-        cumulative, edges = self._distribution()
-        mass = cumulative.diff(dim=1)
+        edges = self._edges
+        mass = self._heights.reshape(edges.shape).diff(dim=1)
         middle = 0.5 * (edges[:, 1:] + edges[:, :-1])
         width = edges.diff(dim=1)
         mean = (mass * middle).sum(1)
         spread = (middle - mean[:, None]) ** 2 + width**2 / 12
         variance = (mass * spread).sum(1)
-        excess = mean - self._nodes().double()
+        excess = mean - self._nodes.double()
         flat = signal.reshape(-1).to(torch.float32)
         position = self.signal_position(flat.clamp(*self.grid.signal_range))
         at = position.clamp(0, len(mean) - 1.001)
@@ -342,28 +340,29 @@ class TabulatedLikelihood:
         part = position - row
         return values[row] * (1 - part) + values[row + 1] * part
 
+    @cached_property
     def _nodes(self) -> Tensor:
+        """Signal of each row (signals,), ADU."""
         nodes = self.grid.signal_nodes().astype(np.float32)
         return torch.from_numpy(nodes).to(self.table.device)
 
-    def _distribution(self) -> tuple[Tensor, Tensor]:
-        """Distribution function (signals, edges) and the edges (ADU), float64."""
+    @cached_property
+    def _edges(self) -> Tensor:
+        """Observations between which the density is even (signals, edges), ADU."""
         nodes = self.grid.signal_nodes()[:, None]
-        transfer, offsets = self.grid.transfer, self.grid.offsets()
-        middles = transfer.stabilise(nodes) + offsets
-        half = self.grid.step / 2
+        transfer, half = self.grid.transfer, self.grid.step / 2
+        middles = transfer.stabilise(nodes) + self.grid.offsets()
         edges = transfer.unstabilise(
             np.concatenate([middles - half, middles[:, -1:] + half], axis=1)
         )
-        density = np.exp(self.table.cpu().numpy().astype(float))
-        mass = density * np.diff(edges, axis=1)
-        cumulative = np.cumsum(mass, axis=1) / mass.sum(axis=1, keepdims=True)
-        cumulative = np.concatenate([np.zeros_like(nodes), cumulative], axis=1)
-        device = self.table.device
-        return (
-            torch.from_numpy(cumulative).to(device),
-            torch.from_numpy(edges).to(device),
-        )
+        return torch.from_numpy(edges).to(self.table.device)
+
+    @cached_property
+    def _heights(self) -> Tensor:
+        """Distribution function at the edges (signals x edges,), see `in_line`."""
+        mass = self.table.double().exp() * self._edges.diff(dim=1)
+        share = mass.cumsum(1) / mass.sum(1, keepdim=True)
+        return in_line(torch.nn.functional.pad(share, (1, 0)).clamp(0, 1))
 
 
 class _Lookup(torch.autograd.Function):
