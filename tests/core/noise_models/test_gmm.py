@@ -8,6 +8,7 @@ from simulated import EMCCD, SCMOS, histogram_of
 from napari_ppn2v.core.noise_models import GaussianMixtureModel, held_out_nll
 from napari_ppn2v.core.noise_models.gmm_fit import GaussianMixtureSettings, fit_gmm
 from napari_ppn2v.core.noise_models.shared import log_normal_tail
+from napari_ppn2v.core.pairs import SignalObservationPairs
 from napari_ppn2v.errors import BadSetting
 from napari_ppn2v.events import FitProgress, collect
 
@@ -132,3 +133,26 @@ def test_an_absurd_variance_coefficient_leaves_likelihoods_finite():
     values.sum().backward()
     assert torch.isfinite(values).all()
     assert torch.isfinite(signal.grad).all()
+
+
+def test_a_mixture_keeps_its_variance_to_the_ends_of_the_range():
+    # A tail of bright pixels in the darkest row alone, whose mean signal lies well
+    # above the end of the range: nothing there would hold a mixture of three.
+    random, n = np.random.default_rng(3), 400_000
+    is_dark = random.random(n) < 0.4
+    signal = np.where(
+        is_dark, random.normal(100.29, 0.03, n), 100.35 + random.exponential(0.5, n)
+    )
+    signal[random.random(n) < 0.0055] = 100.15
+    tail = np.where(signal < 100.33, 3.0 * (random.random(n) < 0.02) - 0.06, 0)
+    electrons = (signal - 100) / SCMOS.gain + tail.clip(-0.05)
+    x = 100 + SCMOS.gain * random.poisson(electrons) + random.normal(0, 3.2, n)
+    pairs = SignalObservationPairs.from_pseudo_ground_truth(
+        signal.reshape(1, -1, 100), np.rint(x).reshape(1, -1, 100)
+    )
+    cells = pairs.within_percentiles(0.5, 99.5).histogram()
+    _, model = collect(fit_gmm(cells))
+    low, _ = model.signal_range
+    levels = torch.tensor([low, low + 0.15])
+    at_end, in_row = model.moments(levels)[1].tolist()
+    assert at_end == pytest.approx(in_row, rel=0.12)
