@@ -2,9 +2,10 @@
 
 With a noise model, endless training data can be made: the current estimate of all
 frames serves as pseudo clean images, fresh observations of them are drawn in every
-batch, and a network that sees every pixel learns to undo the noise, without masks. Its
-output is the posterior mean of the signal, learnt instead of computed; each round
-starts from better pseudo clean images than the one before.
+batch, and a network that sees every pixel learns to undo the noise, without masks.
+Smaller copies of the pseudo clean images make up for the fine structures that these
+have lost. The output of the network is the posterior mean of the signal, learnt instead
+of computed; each round starts from better pseudo clean images than the one before.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from napari_ppn2v.core.inference import image_passes
 from napari_ppn2v.core.noise_weights import noise_deviance
 from napari_ppn2v.core.objectives import mean_and_width
 from napari_ppn2v.core.prior_network import PriorNetwork
+from napari_ppn2v.core.smaller_copies import with_smaller_copies
 from napari_ppn2v.core.training_stack import TrainingStack
 from napari_ppn2v.events import StepDone
 from napari_ppn2v.pipeline.training import (
@@ -112,11 +114,12 @@ def refinement_batches(
     config: TrainingConfig,
     seed: int,
 ) -> SyntheticObservations:
-    """Return batches of synthetic observations of pseudo clean images."""
+    """Return batches of synthetic observations of pseudo clean images, in two sizes."""
     smallest = min(min(image.shape) for image in clean.images)
     stride = model.network.stride
     size = min(config.patch_size, smallest) // stride * stride
-    crops = Crops(clean, size, config.batch_size)
+    both = with_smaller_copies(clean, size)
+    crops = Crops(both, size, config.batch_size)
     return SyntheticObservations(crops, noise_model, seed=seed)
 
 
