@@ -4,7 +4,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from napari_ppn2v.core.scenes import filaments
-from napari_ppn2v.core.smaller_copies import FACTOR, with_smaller_copies
+from napari_ppn2v.core.smaller_copies import (
+    FACTOR,
+    share_of_copies,
+    with_smaller_copies,
+)
 from napari_ppn2v.core.training_stack import TrainingStack
 
 
@@ -71,3 +75,17 @@ def test_what_was_held_out_is_held_out_in_the_copy_and_little_else(top, left, si
     at = np.minimum(((np.stack([rows, columns]) + 0.5) * scale).astype(int), 90)
     assert copied[tuple(at)].all()
     assert copied.sum() <= (side * scale + 5) ** 2
+
+
+def test_all_images_have_a_copy_where_much_was_lost_and_none_where_nothing_was():
+    assert share_of_copies(0.6) == 1
+    assert share_of_copies(0.95) == pytest.approx(0.5)
+    assert share_of_copies(1.02) == 0
+    assert share_of_copies(None) == 1
+
+
+def test_a_share_of_the_images_has_copies_spread_over_all_of_them():
+    images = [np.full((128, 128), value, np.float32) for value in range(9)]
+    both = with_smaller_copies(stack_of(*images), 64, 1 / 3)
+    assert [image.mean() for image in both.images[9:]] == [0, 4, 8]
+    assert len(with_smaller_copies(stack_of(*images), 64, 0).images) == 9

@@ -14,13 +14,15 @@ import copy
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 
 from napari_ppn2v.core.batches import Crops, SyntheticObservations
+from napari_ppn2v.core.fine_structures import FineStructures
 from napari_ppn2v.core.inference import image_passes
 from napari_ppn2v.core.noise_weights import noise_deviance
 from napari_ppn2v.core.objectives import mean_and_width
 from napari_ppn2v.core.prior_network import PriorNetwork
-from napari_ppn2v.core.smaller_copies import with_smaller_copies
+from napari_ppn2v.core.smaller_copies import share_of_copies, with_smaller_copies
 from napari_ppn2v.core.training_stack import TrainingStack
 from napari_ppn2v.events import StepDone
 from napari_ppn2v.pipeline.training import (
@@ -32,7 +34,7 @@ from napari_ppn2v.pipeline.training import (
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
 
-    import torch
+    from numpy.typing import NDArray
 
     from napari_ppn2v.core.noise_models.base import NoiseModel
     from napari_ppn2v.core.objectives import Objective
@@ -44,6 +46,7 @@ if TYPE_CHECKING:
 
 N_NODES = 8
 PSEUDO_CLEAN_PIXELS = 24_000_000
+LOOKED_AT_IMAGES, LOOKED_AT_SIDE = 4, 512  # pixels; to learn what these have lost
 
 
 def refine(
@@ -84,12 +87,18 @@ def refine(
     done = finished_training(started, config, checkpoint)
     if done is not None:
         return done
-    clean = yield from _pseudo_clean(
-        model, stack, seed, StepDone(stage, 0, config.n_steps), stop
-    )
-    if clean is None:
+    done_so_far = StepDone(stage, 0, config.n_steps)
+    some = _some_images(stack, seed)
+    clean = yield from _pseudo_clean(model, some, done_so_far, stop)
+    held = None
+    if clean is not None:
+        held = yield from _fine_structures_held(
+            model, noise_model, some, clean, seed, done_so_far, stop
+        )
+    if clean is None or stop.is_stopped:
         return TrainedPrior(started.eval(), (), 0, 0, is_stopped=True)
-    source = refinement_batches(clean, noise_model, model, config, seed)
+    share = share_of_copies(held)
+    source = refinement_batches(clean, noise_model, model, config, seed, share)
     return (
         yield from train_prior(
             started,
@@ -113,12 +122,16 @@ def refinement_batches(
     model: PriorNetwork,
     config: TrainingConfig,
     seed: int,
+    share: float = 1.0,
 ) -> SyntheticObservations:
-    """Return batches of synthetic observations of pseudo clean images, in two sizes."""
+    """Return batches of synthetic observations of pseudo clean images, in two sizes.
+
+    `share` is that of the images that have a smaller copy.
+    """
     smallest = min(min(image.shape) for image in clean.images)
     stride = model.network.stride
     size = min(config.patch_size, smallest) // stride * stride
-    both = with_smaller_copies(clean, size)
+    both = with_smaller_copies(clean, size, share)
     crops = Crops(both, size, config.batch_size)
     return SyntheticObservations(crops, noise_model, seed=seed)
 
@@ -152,27 +165,71 @@ def _start(model: PriorNetwork) -> PriorNetwork:
 
 
 def _pseudo_clean(
-    model: PriorNetwork,
-    stack: TrainingStack,
-    seed: int,
-    done: StepDone,
-    stop: StopToken,
+    model: PriorNetwork, stack: TrainingStack, done: StepDone, stop: StopToken
 ) -> Generator[Event, None, TrainingStack | None]:
-    """Denoise the training images, yielding `done` after each pass; None if stopped."""
+    """Denoise the images, yielding `done` after each pass; None if stopped."""
+    images = []
+    for image in stack.images:
+        denoised = yield from _in_one_pass(model, image, done, stop)
+        if denoised is None:
+            return None
+        images.append(denoised)
+    return TrainingStack(images, stack.held_out)
+
+
+def _in_one_pass(
+    model: PriorNetwork, image: NDArray[np.float32], done: StepDone, stop: StopToken
+) -> Generator[Event, None, NDArray[np.float32] | None]:
+    passes = image_passes(model, None, image, None)
+    while True:
+        try:
+            next(passes)
+        except StopIteration as end:
+            denoised: NDArray[np.float32] = end.value.prior_mean
+            return denoised
+        yield done
+        if stop.is_stopped:
+            return None
+
+
+def _some_images(stack: TrainingStack, seed: int) -> TrainingStack:
+    """Return enough of the noisy images to be made pseudo clean."""
     order = np.random.default_rng(seed).permutation(len(stack.images))
     sizes = np.cumsum([stack.images[i].size for i in order])
     enough = int(np.searchsorted(sizes, PSEUDO_CLEAN_PIXELS)) + 1
     chosen = sorted(order[:enough])
-    images = []
-    for index in chosen:
-        passes = image_passes(model, None, stack.images[index], None)
-        while True:
-            try:
-                next(passes)
-            except StopIteration as end:
-                images.append(end.value.prior_mean)
-                break
-            yield done
-            if stop.is_stopped:
-                return None
-    return TrainingStack(images, [stack.held_out[index] for index in chosen])
+    return TrainingStack(
+        [stack.images[i] for i in chosen], [stack.held_out[i] for i in chosen]
+    )
+
+
+def _fine_structures_held(
+    model: PriorNetwork,
+    noise_model: NoiseModel,
+    noisy: TrainingStack,
+    clean: TrainingStack,
+    seed: int,
+    done: StepDone,
+    stop: StopToken,
+) -> Generator[Event, None, float | None]:
+    """Measure what the pseudo clean images have lost, on the middle of a few."""
+    found, generator = FineStructures(), torch.Generator().manual_seed(seed)
+    on_cpu = noise_model.to("cpu")
+    count = min(len(clean.images), LOOKED_AT_IMAGES)
+    for i in np.linspace(0, len(clean.images) - 1, count).round().astype(int):
+        middle = tuple(_middle(side) for side in clean.images[i].shape)
+        denoised = clean.images[i][middle]
+        signal = torch.from_numpy(np.ascontiguousarray(denoised))
+        simulated = on_cpu.sample(signal, generator).float().numpy()
+        again = yield from _in_one_pass(model, simulated, done, stop)
+        if again is None:
+            return None
+        variance = on_cpu.moments(signal)[1].float().numpy()
+        observation = noisy.images[i][middle]
+        found.add(observation, denoised, simulated, again, variance)
+    return found.held()
+
+
+def _middle(side: int) -> slice:
+    kept = min(side, LOOKED_AT_SIDE)
+    return slice((side - kept) // 2, (side + kept) // 2)
