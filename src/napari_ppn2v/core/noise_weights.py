@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 
 from napari_ppn2v.core.local_noise import LocalNoise
 from napari_ppn2v.core.photon_transfer import transfer_line
+from napari_ppn2v.core.tiling import middle_of
 from napari_ppn2v.errors import BadData
 
 if TYPE_CHECKING:
@@ -86,7 +87,7 @@ def noise_deviance(
     noise, n_pixels = LocalNoise(), 0
     try:
         for image in images:
-            middle = image[_middle(image.shape[0]), _middle(image.shape[1])]
+            middle = middle_of(image, LARGEST_SIDE)
             noise.add(middle)
             n_pixels += middle.size
             if n_pixels >= ENOUGH_PIXELS:
@@ -102,8 +103,3 @@ def noise_deviance(
     variance = line.slope * (rows.signal - line.zero).clip(0) + floor
     scale = rows.count.sum() / (rows.count / variance).sum()
     return NoiseDeviance(line.slope, line.zero, floor, float(scale))
-
-
-def _middle(size: int) -> slice:
-    kept = min(size, LARGEST_SIDE)
-    return slice((size - kept) // 2, (size + kept) // 2)

@@ -8,6 +8,18 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    import numpy as np
+    from numpy.typing import NDArray
+
+
+def middle_of(image: NDArray[np.float32], largest_side: int) -> NDArray[np.float32]:
+    """Return the middle of an image, of that side (pixels) or as large as it is."""
+    rows, columns = (
+        slice((side - kept) // 2, (side + kept) // 2)
+        for side, kept in ((side, min(side, largest_side)) for side in image.shape)
+    )
+    return image[rows, columns]
+
 
 @dataclass(frozen=True, slots=True)
 class Span:

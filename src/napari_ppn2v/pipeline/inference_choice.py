@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from napari_ppn2v.core.noise_models.shared import simulated
 from napari_ppn2v.core.risk import Risk, estimated_risk
 from napari_ppn2v.core.std_calibration import StdCalibration, StdTally
 from napari_ppn2v.events import Event, StepDone
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 
     from napari_ppn2v.core.denoiser import Denoiser
     from napari_ppn2v.core.inference import RegionEstimate
-    from napari_ppn2v.core.noise_models.base import NoiseModel
     from napari_ppn2v.stop import StopToken
 
 STAGE = "inference choice"
@@ -95,16 +95,16 @@ def choose_inference(
             break
         results = {key: ways[key].result(each) for key, each in found.items()}
         signal = results[options[0]]
-        simulated, variance = _simulate(noise_model, signal, generator)
-        again = yield from _results(ways, simulated, done, stop)
+        observed, variance = simulated(noise_model, signal, generator)
+        again = yield from _results(ways, observed, done, stop)
         if again is None:
             break
         for key, other in again.items():
             repeated, std = ways[key].result(other), found[key].posterior_std
-            fields = [results[key], crop, repeated, simulated, signal, variance]
+            fields = [results[key], crop, repeated, observed, signal, variance]
             outcomes[key].append(np.stack(fields).reshape(6, -1))
             if std is not None and ways[key].gives_posterior_std:
-                shown = (std, crop, results[key], simulated, repeated, signal)
+                shown = (std, crop, results[key], observed, repeated, signal)
                 tallies[key].add(*shown)
         yield StepDone(STAGE, number + 1, len(crops))
     if not outcomes[options[0]]:
@@ -176,13 +176,3 @@ def _crops(
             y, x = (int(rng.integers(0, max(1, n - CROP + 1))) for n in image.shape)
             crops.append(image[y : y + CROP, x : x + CROP])
     return crops
-
-
-def _simulate(
-    noise_model: NoiseModel, signal: NDArray[np.float32], generator: torch.Generator
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    on_cpu = noise_model.to("cpu")
-    clean = torch.from_numpy(signal)
-    observation = on_cpu.sample(clean, generator)
-    _, variance = on_cpu.moments(clean)
-    return observation.float().numpy(), variance.float().numpy()

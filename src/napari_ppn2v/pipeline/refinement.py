@@ -19,10 +19,12 @@ import torch
 from napari_ppn2v.core.batches import Crops, SyntheticObservations
 from napari_ppn2v.core.fine_structures import FineStructures
 from napari_ppn2v.core.inference import image_passes
+from napari_ppn2v.core.noise_models.shared import simulated
 from napari_ppn2v.core.noise_weights import noise_deviance
 from napari_ppn2v.core.objectives import mean_and_width
 from napari_ppn2v.core.prior_network import PriorNetwork
 from napari_ppn2v.core.smaller_copies import share_of_copies, with_smaller_copies
+from napari_ppn2v.core.tiling import middle_of
 from napari_ppn2v.core.training_stack import TrainingStack
 from napari_ppn2v.events import StepDone
 from napari_ppn2v.pipeline.training import (
@@ -214,22 +216,14 @@ def _fine_structures_held(
 ) -> Generator[Event, None, float | None]:
     """Measure what the pseudo clean images have lost, on the middle of a few."""
     found, generator = FineStructures(), torch.Generator().manual_seed(seed)
-    on_cpu = noise_model.to("cpu")
     count = min(len(clean.images), LOOKED_AT_IMAGES)
     for i in np.linspace(0, len(clean.images) - 1, count).round().astype(int):
-        middle = tuple(_middle(side) for side in clean.images[i].shape)
-        denoised = clean.images[i][middle]
-        signal = torch.from_numpy(np.ascontiguousarray(denoised))
-        simulated = on_cpu.sample(signal, generator).float().numpy()
-        again = yield from _in_one_pass(model, simulated, done, stop)
+        x, denoised = (
+            middle_of(stack.images[i], LOOKED_AT_SIDE) for stack in (noisy, clean)
+        )
+        observed, variance = simulated(noise_model, denoised, generator)
+        again = yield from _in_one_pass(model, observed, done, stop)
         if again is None:
             return None
-        variance = on_cpu.moments(signal)[1].float().numpy()
-        observation = noisy.images[i][middle]
-        found.add(observation, denoised, simulated, again, variance)
+        found.add(x, denoised, observed, again, variance)
     return found.held()
-
-
-def _middle(side: int) -> slice:
-    kept = min(side, LOOKED_AT_SIDE)
-    return slice((side - kept) // 2, (side + kept) // 2)

@@ -13,6 +13,7 @@ from napari_ppn2v.errors import BadFile, BadSetting, FitFailed
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from numpy.typing import NDArray
     from torch import Tensor
 
     from napari_ppn2v.core.noise_models.base import NoiseModel
@@ -61,6 +62,25 @@ def clip_to(observation: Tensor, limits: Limits) -> Tensor:
     if low is None and high is None:
         return observation
     return observation.clamp(low, high)
+
+
+def simulated(
+    model: NoiseModel, signal: NDArray[np.float32], generator: torch.Generator
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Draw an observation of a denoised image, on the CPU.
+
+    Parameters
+    ----------
+    signal : ADU, of any shape
+
+    Returns
+    -------
+    The observation (ADU) and its variance (ADU²), both of the shape of `signal`.
+    """
+    on_cpu, clean = model.to("cpu"), torch.from_numpy(np.ascontiguousarray(signal))
+    observation = on_cpu.sample(clean, generator)
+    _, variance = on_cpu.moments(clean)
+    return observation.float().numpy(), variance.float().numpy()
 
 
 def check_pairs(pairs: PairHistogram, what: str) -> None:
