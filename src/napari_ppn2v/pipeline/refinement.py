@@ -11,6 +11,7 @@ of computed; each round starts from better pseudo clean images than the one befo
 from __future__ import annotations
 
 import copy
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -48,7 +49,9 @@ if TYPE_CHECKING:
 
 N_NODES = 8
 PSEUDO_CLEAN_PIXELS = 24_000_000
-LOOKED_AT_IMAGES, LOOKED_AT_SIDE = 4, 512  # pixels; to learn what these have lost
+# What the pseudo clean images have lost is measured on the middle of four of them, and
+# of more where they are small: one scene differs from another by a tenth.
+LOOKED_AT_IMAGES, LOOKED_AT_SIDE, LOOKED_AT_PIXELS = 4, 512, 1_000_000
 
 
 def refine(
@@ -216,8 +219,7 @@ def _fine_structures_held(
 ) -> Generator[Event, None, float | None]:
     """Measure what the pseudo clean images have lost, on the middle of a few."""
     found, generator = FineStructures(), torch.Generator().manual_seed(seed)
-    count = min(len(clean.images), LOOKED_AT_IMAGES)
-    for i in np.linspace(0, len(clean.images) - 1, count).round().astype(int):
+    for i in _looked_at(clean):
         x, denoised = (
             middle_of(stack.images[i], LOOKED_AT_SIDE) for stack in (noisy, clean)
         )
@@ -227,3 +229,11 @@ def _fine_structures_held(
             return None
         found.add(x, denoised, observed, again, variance)
     return found.held()
+
+
+def _looked_at(stack: TrainingStack) -> NDArray[np.int64]:
+    """Return the numbers of the images to look at, evenly spread."""
+    shown = [middle_of(image, LOOKED_AT_SIDE).size for image in stack.images]
+    count = max(LOOKED_AT_IMAGES, math.ceil(LOOKED_AT_PIXELS / np.mean(shown)))
+    last = len(stack.images) - 1
+    return np.linspace(0, last, min(count, last + 1)).round().astype(np.int64)
