@@ -80,6 +80,7 @@ def choose_inference(
     """
     noise_model = denoiser.noise_model
     assert noise_model is not None
+    noise_model = noise_model.to("cpu")
     generator = torch.Generator().manual_seed(seed)
     ways = {
         (name, blind): replace(denoiser, estimate=name, is_blind=blind)

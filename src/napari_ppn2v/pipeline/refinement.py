@@ -219,6 +219,7 @@ def _fine_structures_held(
 ) -> Generator[Event, None, float | None]:
     """Measure what the pseudo clean images have lost, on the middle of a few."""
     found, generator = FineStructures(), torch.Generator().manual_seed(seed)
+    noise_model = noise_model.to("cpu")
     for i in _looked_at(clean):
         x, denoised = (
             middle_of(stack.images[i], LOOKED_AT_SIDE) for stack in (noisy, clean)

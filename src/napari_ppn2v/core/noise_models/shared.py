@@ -67,19 +67,20 @@ def clip_to(observation: Tensor, limits: Limits) -> Tensor:
 def simulated(
     model: NoiseModel, signal: NDArray[np.float32], generator: torch.Generator
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Draw an observation of a denoised image, on the CPU.
+    """Draw an observation of a denoised image.
 
     Parameters
     ----------
+    model : on the CPU
     signal : ADU, of any shape
 
     Returns
     -------
     The observation (ADU) and its variance (ADU²), both of the shape of `signal`.
     """
-    on_cpu, clean = model.to("cpu"), torch.from_numpy(np.ascontiguousarray(signal))
-    observation = on_cpu.sample(clean, generator)
-    _, variance = on_cpu.moments(clean)
+    clean = torch.from_numpy(np.ascontiguousarray(signal))
+    observation = model.sample(clean, generator)
+    _, variance = model.moments(clean)
     return observation.float().numpy(), variance.float().numpy()
 
 
