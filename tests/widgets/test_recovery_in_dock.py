@@ -215,12 +215,12 @@ def test_a_dock_that_is_closed_in_the_middle_leaves_its_run_to_be_resumed(
     qtbot.waitUntil(is_over(panel), timeout=SECONDS)
     docked, panel = open_dock(viewer)
 
-    def is_offered():
+    def is_offered():  # once the state of the closed run is on the disk
         panel.recovery.rescan()
-        return panel.recovery.isVisibleTo(panel)
+        is_shown = panel.recovery.isVisibleTo(panel)
+        return is_shown and " was stopped at step " in panel.recovery.message.text()
 
     qtbot.waitUntil(is_offered, timeout=SECONDS)
-    assert " was stopped at step " in panel.recovery.message.text()
     panel.recovery.resume.click()
     qtbot.waitUntil(
         lambda: session.state.share > 0 and session.is_busy, timeout=SECONDS
