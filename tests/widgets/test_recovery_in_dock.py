@@ -210,17 +210,21 @@ def test_a_dock_that_is_closed_in_the_middle_leaves_its_run_to_be_resumed(
     panel.settings.set_config(tiny(100_000))
     panel.start.button.click()
     session = panel.session
-    qtbot.waitUntil(lambda: session.state.share > 0, timeout=SECONDS)
+
+    def is_trained():  # reading the image has its share, too
+        return any(s.name == "n2v" and s.step > 0 for s in session.state.stages)
+
+    qtbot.waitUntil(is_trained, timeout=SECONDS)
     docked.destroyOnClose()
     qtbot.waitUntil(is_over(panel), timeout=SECONDS)
     docked, panel = open_dock(viewer)
 
-    def is_offered():  # once the state of the closed run is on the disk
+    def is_offered():
         panel.recovery.rescan()
-        is_shown = panel.recovery.isVisibleTo(panel)
-        return is_shown and " was stopped at step " in panel.recovery.message.text()
+        return panel.recovery.isVisibleTo(panel)
 
     qtbot.waitUntil(is_offered, timeout=SECONDS)
+    assert " was stopped at step " in panel.recovery.message.text()
     panel.recovery.resume.click()
     qtbot.waitUntil(
         lambda: session.state.share > 0 and session.is_busy, timeout=SECONDS
