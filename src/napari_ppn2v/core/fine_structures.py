@@ -7,8 +7,8 @@ from it, and the signal s, the part of S that F holds is
 
 The last term of the first is what f takes over from the noise. It is found by
 simulation: x' is drawn around f and denoised to f', and x' - f is its noise. All is
-averaged over rings of equal spatial frequency, and told where the signal is weaker than
-ten times and stronger than a fifth of the noise: there it is fine, and still seen.
+averaged over rings of equal spatial frequency, and told where the signal has a fifth to
+five times the power of the noise: there it is fine, and still seen.
 """
 
 from __future__ import annotations

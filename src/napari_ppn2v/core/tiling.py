@@ -14,11 +14,14 @@ if TYPE_CHECKING:
 
 def middle_of(image: NDArray[np.float32], largest_side: int) -> NDArray[np.float32]:
     """Return the middle of an image, of that side (pixels) or as large as it is."""
-    rows, columns = (
-        slice((side - kept) // 2, (side + kept) // 2)
-        for side, kept in ((side, min(side, largest_side)) for side in image.shape)
-    )
+    rows, columns = (middle(side, largest_side) for side in image.shape)
     return image[rows, columns]
+
+
+def middle(side: int, most: int) -> slice:
+    """Return the middle of an axis, of at most that many pixels."""
+    kept = min(side, most)
+    return slice((side - kept) // 2, (side + kept) // 2)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_ppn2v.core.checks.sample import Sample
+from napari_ppn2v.core.tiling import middle
 from napari_ppn2v.errors import BadData
 
 if TYPE_CHECKING:
@@ -84,7 +85,7 @@ def _size(group: list[Frames]) -> int:
 
 def _part(group: list[Frames], n_frames: int, budget: Budget) -> Part:
     shape = group[0].shape
-    rows, columns = (_middle(length, budget.read_side) for length in shape)
+    rows, columns = (middle(length, budget.read_side) for length in shape)
     area = min(shape[0], budget.fine_side) * min(shape[1], budget.fine_side)
     n_frames = min(_MOST_FRAMES, n_frames * budget.fine_side**2 // area)
     places = [(number, index, time) for time, (number, index) in _in_time(group)]
@@ -115,12 +116,6 @@ def _runs(count: int, wanted: int) -> list[int]:
     n_runs = max(1, wanted // _RUN)
     firsts = np.linspace(0, count - _RUN, n_runs).round().astype(int)
     return sorted({int(first) + step for first in firsts for step in range(_RUN)})
-
-
-def _middle(length: int, most: int) -> slice:
-    size = min(length, most)
-    first = (length - size) // 2
-    return slice(first, first + size)
 
 
 def read_part(part: Part) -> Generator[Sample, None, None]:

@@ -9,6 +9,7 @@ import torch
 
 from napari_ppn2v.core.many_samples import WORTHWHILE_SAMPLES
 from napari_ppn2v.core.scenes import filaments
+from napari_ppn2v.core.tiling import middle
 from napari_ppn2v.files.bioimage_model import smallest_side
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ def test_image(denoiser: Denoiser, frames: Frames | None) -> Image:
         most = smallest
     if frames is None:
         return _simulated(denoiser, most)
-    regions = [_middle(length, most) for length in frames.shape]
+    regions = [middle(length, most) for length in frames.shape]
     image = frames.region(0, regions[0], regions[1]).astype(np.float32)
     missing = []
     for length in image.shape:
@@ -51,11 +52,6 @@ def test_image(denoiser: Denoiser, frames: Frames | None) -> Image:
     padded = np.pad(image, missing, mode="symmetric")
     height, width = (n // network.stride * network.stride for n in padded.shape)
     return np.ascontiguousarray(padded[:height, :width])
-
-
-def _middle(length: int, most: int) -> slice:
-    start = max(0, (length - most) // 2)
-    return slice(start, min(length, start + most))
 
 
 def _simulated(denoiser: Denoiser, side: int) -> Image:

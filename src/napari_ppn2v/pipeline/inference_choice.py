@@ -12,6 +12,7 @@ from napari_ppn2v.core.noise_models.shared import simulated
 from napari_ppn2v.core.risk import Risk, estimated_risk
 from napari_ppn2v.core.std_calibration import StdCalibration, StdTally
 from napari_ppn2v.events import Event, StepDone
+from napari_ppn2v.pipeline.passes import pass_by_pass
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -150,16 +151,10 @@ def _results(
     for (name, is_blind), way in ways.items():
         shared = (name == "refined", is_blind)
         if shared not in estimates:
-            passes = way.image_passes(image)
-            while True:
-                try:
-                    next(passes)
-                except StopIteration as end:
-                    estimates[shared] = end.value
-                    break
-                yield done
-                if stop.is_stopped:
-                    return None
+            found = yield from pass_by_pass(way.image_passes(image), done, stop)
+            if found is None:
+                return None
+            estimates[shared] = found
         results[name, is_blind] = estimates[shared]
     return results
 

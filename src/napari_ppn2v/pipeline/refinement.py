@@ -28,6 +28,7 @@ from napari_ppn2v.core.smaller_copies import share_of_copies, with_smaller_copie
 from napari_ppn2v.core.tiling import middle_of
 from napari_ppn2v.core.training_stack import TrainingStack
 from napari_ppn2v.events import StepDone
+from napari_ppn2v.pipeline.passes import pass_by_pass
 from napari_ppn2v.pipeline.training import (
     TrainedPrior,
     finished_training,
@@ -186,15 +187,8 @@ def _in_one_pass(
     model: PriorNetwork, image: NDArray[np.float32], done: StepDone, stop: StopToken
 ) -> Generator[Event, None, NDArray[np.float32] | None]:
     passes = image_passes(model, None, image, None)
-    while True:
-        try:
-            next(passes)
-        except StopIteration as end:
-            denoised: NDArray[np.float32] = end.value.prior_mean
-            return denoised
-        yield done
-        if stop.is_stopped:
-            return None
+    found = yield from pass_by_pass(passes, done, stop)
+    return None if found is None else found.prior_mean
 
 
 def _some_images(stack: TrainingStack, seed: int) -> TrainingStack:

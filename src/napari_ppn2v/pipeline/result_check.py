@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -16,10 +16,13 @@ from napari_ppn2v.core.expected_error import (
     error_sums,
     expected_errors,
 )
+from napari_ppn2v.core.noise_models.shared import simulated
 from napari_ppn2v.core.residual_findings import residual_findings
 from napari_ppn2v.core.residuals import ResidualCheck, ResidualTally
+from napari_ppn2v.core.tiling import middle
 from napari_ppn2v.errors import BadSetting
 from napari_ppn2v.events import StageFinished, StageStarted, StepDone
+from napari_ppn2v.pipeline.passes import pass_by_pass
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
@@ -28,7 +31,7 @@ if TYPE_CHECKING:
 
     from napari_ppn2v.core.denoiser import Denoiser
     from napari_ppn2v.core.frames import Frames
-    from napari_ppn2v.core.inference import Passes, RegionEstimate
+    from napari_ppn2v.core.inference import RegionEstimate
     from napari_ppn2v.core.leftovers import LeftoverMap
     from napari_ppn2v.core.noise_models.base import NoiseModel
     from napari_ppn2v.events import Event
@@ -214,21 +217,21 @@ class _Look:
         self, frames: Frames, source: int, frame: int, stop: StopToken
     ) -> Generator[Event, None, None]:
         """Denoise one image and a simulated one, and count them."""
-        rows, columns = (_middle(side) for side in frames.shape)
+        rows, columns = (middle(side, SIDE) for side in frames.shape)
         x = np.asarray(frames.region(frame, rows, columns), np.float32)
-        estimate = yield from _paused(self.denoiser.image_passes(x), frame, stop)
+        done = StepDone(STAGE, frame, 0)
+        estimate = yield from pass_by_pass(self.denoiser.image_passes(x), done, stop)
         if estimate is None:
             return
         f = self.denoiser.result(estimate)
-        clean = torch.from_numpy(f)
-        simulated = self.noise_model.sample(clean, self._generator).float().numpy()
-        variance = self.noise_model.moments(clean)[1].float().numpy()
-        again = yield from _paused(self.denoiser.image_passes(simulated), frame, stop)
+        observed, variance = simulated(self.noise_model, f, self._generator)
+        passes = self.denoiser.image_passes(observed)
+        again = yield from pass_by_pass(passes, done, stop)
         if again is None:
             return
         fitted = self.denoiser.result(again)
-        self.sums.append(error_sums(x, f, simulated, fitted, variance))
-        found = self.tally.add(x, f, simulated, fitted)
+        self.sums.append(error_sums(x, f, observed, fitted, variance))
+        found = self.tally.add(x, f, observed, fitted)
         std = self._spread(estimate)
         if self.shown is None or found.share > self.shown.leftover.share:
             self.shown = ShownImage(source, frame, x, f, std, found)
@@ -244,21 +247,3 @@ class _Look:
             return None
         std = float(np.sqrt(np.mean(self._variances)))
         return errors.rmse / std if std > 0 else None
-
-
-def _paused(passes: Passes, frame: int, stop: StopToken) -> Generator[Event, None, Any]:
-    """Denoise pass after pass; None if stopped."""
-    while True:
-        try:
-            next(passes)
-        except StopIteration as end:
-            return end.value
-        yield StepDone(STAGE, frame, 0)
-        if stop.is_stopped:
-            passes.close()
-            return None
-
-
-def _middle(side: int) -> slice:
-    first = max(0, (side - SIDE) // 2)
-    return slice(first, min(side, first + SIDE))
