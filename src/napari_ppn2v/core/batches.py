@@ -17,6 +17,7 @@ from napari_ppn2v.core.blindspot import (
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from napari_ppn2v.core.added_scenes import AddedScenes
     from napari_ppn2v.core.noise_models.base import NoiseModel
     from napari_ppn2v.core.training_stack import TrainingStack
 
@@ -239,15 +240,25 @@ class SyntheticObservations:
     noise_model : the observations are drawn from its p(x|s), which was fitted to
         rounded observations: rounding once more would add its noise twice
     seed : of the fixed validation batches
+    added : scenes that some of the crops show; validation is on the images alone
     """
 
-    def __init__(self, crops: Crops, noise_model: NoiseModel, *, seed: int) -> None:
-        self.crops, self.seed = crops, seed
+    def __init__(
+        self,
+        crops: Crops,
+        noise_model: NoiseModel,
+        *,
+        seed: int,
+        added: AddedScenes | None = None,
+    ) -> None:
+        self.crops, self.seed, self.added = crops, seed, added
         self.noise_model = noise_model.to("cpu")
 
     def draw(self, rng: np.random.Generator) -> Batch:
         """Return a new batch, with new noise."""
         clean, held_out = self.crops.draw(rng)
+        if self.added is not None:
+            clean, held_out = self.added.into(clean, held_out, rng)
         return _all_pixels(self._observe(clean, rng), clean, ~held_out)
 
     def validation(self) -> list[Batch]:

@@ -4,8 +4,10 @@ With a noise model, endless training data can be made: the current estimate of a
 frames serves as pseudo clean images, fresh observations of them are drawn in every
 batch, and a network that sees every pixel learns to undo the noise, without masks.
 Smaller copies of the pseudo clean images make up for the fine structures that these
-have lost. The output of the network is the posterior mean of the signal, learnt instead
-of computed; each round starts from better pseudo clean images than the one before.
+have lost, and a few patches of uniform light and small spots for what the images may
+never have shown. The output of the network is the posterior mean of the signal, learnt
+instead of computed; each round starts from better pseudo clean images than the one
+before.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from napari_ppn2v.core.added_scenes import AddedScenes
 from napari_ppn2v.core.batches import Crops, SyntheticObservations
 from napari_ppn2v.core.fine_structures import FineStructures
 from napari_ppn2v.core.inference import image_passes
@@ -132,14 +135,16 @@ def refinement_batches(
 ) -> SyntheticObservations:
     """Return batches of synthetic observations of pseudo clean images, in two sizes.
 
-    `share` is that of the images that have a smaller copy.
+    Some show uniform light or spots instead. `share` is that of the images that have a
+    smaller copy.
     """
     smallest = min(min(image.shape) for image in clean.images)
     stride = model.network.stride
     size = min(config.patch_size, smallest) // stride * stride
     both = with_smaller_copies(clean, size, share)
     crops = Crops(both, size, config.batch_size)
-    return SyntheticObservations(crops, noise_model, seed=seed)
+    added = AddedScenes.like(clean.images, noise_model)
+    return SyntheticObservations(crops, noise_model, seed=seed, added=added)
 
 
 def refinement_objective(
