@@ -11,7 +11,12 @@ import zarr
 from hypothesis import given
 from hypothesis import strategies as st
 
-from napari_ppn2v.core.frames import as_frames, channel_count, check_trainable
+from napari_ppn2v.core.frames import (
+    as_frames,
+    channel_count,
+    check_trainable,
+    evenly_spread,
+)
 from napari_ppn2v.errors import BadAxes, BadData
 
 ALL_AXES = [
@@ -290,3 +295,14 @@ def test_a_region_without_pixels_is_refused():
     frames = as_frames(np.zeros((10, 12)), "YX")
     with pytest.raises(BadData, match="10 x 12"):
         frames.crop(slice(10, 12), slice(None))
+
+
+@given(n=st.integers(0, 500), count=st.integers(0, 600))
+def test_evenly_spread_numbers_are_distinct_and_reach_both_ends(n, count):
+    chosen = evenly_spread(n, count)
+    assert len(chosen) == len(set(chosen)) == min(n, count)
+    assert chosen == sorted(chosen)
+    if len(chosen) > 1:
+        assert (chosen[0], chosen[-1]) == (0, n - 1)
+        steps = np.diff(chosen)
+        assert steps.max() - steps.min() <= 1

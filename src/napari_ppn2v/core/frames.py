@@ -26,6 +26,7 @@ __all__ = [
     "channel_count",
     "check_grey_values",
     "check_trainable",
+    "evenly_spread",
 ]
 
 
@@ -259,6 +260,15 @@ def channel_count(data: Any, axes: str | None = None) -> int:
     Without axes, a last axis of size 3 or 4 counts as colour channels.
     """
     return _layout_of(_as_array(data), axes).n_channels
+
+
+def evenly_spread(n: int, count: int) -> list[int]:
+    """Return `count` of the numbers 0 to n - 1, evenly spread; all if there are less.
+
+    One alone is the first.
+    """
+    places = np.linspace(0, n - 1, max(0, min(n, count)))
+    return [int(place) for place in places.round()]
 
 
 def check_trainable(frames: Frames, minimum_side: int) -> None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from napari_ppn2v.core.frames import evenly_spread
 from napari_ppn2v.core.training_stack import TrainingStack
 
 if TYPE_CHECKING:
@@ -53,8 +54,7 @@ def with_smaller_copies(
         In which a pixel of a copy is held out if any that it was made of is.
     """
     images, held_out = list(stack.images), list(stack.held_out)
-    count = round(share * len(images))
-    chosen = np.linspace(0, len(images) - 1, count).round().astype(int)
+    chosen = evenly_spread(len(images), round(share * len(images)))
     for image, held in [(images[i], held_out[i]) for i in chosen]:
         rows, columns = (round(side / FACTOR) for side in image.shape)
         if min(rows, columns) < smallest_side:

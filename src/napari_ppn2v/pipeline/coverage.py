@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 from scipy.ndimage import uniform_filter
 
+from napari_ppn2v.core.frames import evenly_spread
 from napari_ppn2v.events import StepDone
 from napari_ppn2v.stop import StopToken
 
@@ -170,8 +171,7 @@ def _some(frames: FrameSequence | Sequence[NDArray]) -> list[int]:
     shape = getattr(frames, "shape", None) or _frame(frames, 0).shape
     size = max(1, int(shape[-2]) * int(shape[-1]))
     most = max(1, min(len(frames), MOST_FRAMES, MOST_PIXELS // size))
-    spread = np.linspace(0, len(frames) - 1, most).round().astype(int)
-    return sorted({int(index) for index in spread})
+    return evenly_spread(len(frames), most)
 
 
 def _frame(frames: FrameSequence | Sequence[NDArray], index: int) -> NDArray:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_ppn2v.core.checks.sample import Sample
+from napari_ppn2v.core.frames import evenly_spread
 from napari_ppn2v.core.tiling import middle
 from napari_ppn2v.errors import BadData
 
@@ -114,8 +115,8 @@ def _runs(count: int, wanted: int) -> list[int]:
     if count <= wanted:
         return list(range(count))
     n_runs = max(1, wanted // _RUN)
-    firsts = np.linspace(0, count - _RUN, n_runs).round().astype(int)
-    return sorted({int(first) + step for first in firsts for step in range(_RUN)})
+    firsts = evenly_spread(count - _RUN + 1, n_runs)
+    return sorted({first + step for first in firsts for step in range(_RUN)})
 
 
 def read_part(part: Part) -> Generator[Sample, None, None]:

@@ -22,6 +22,7 @@ import torch
 from napari_ppn2v.core.added_scenes import AddedScenes
 from napari_ppn2v.core.batches import Crops, SyntheticObservations
 from napari_ppn2v.core.fine_structures import FineStructures
+from napari_ppn2v.core.frames import evenly_spread
 from napari_ppn2v.core.inference import image_passes
 from napari_ppn2v.core.noise_models.shared import simulated
 from napari_ppn2v.core.noise_weights import noise_deviance
@@ -219,7 +220,7 @@ def _fine_structures_held(
     """Measure what the pseudo clean images have lost, on the middle of a few."""
     found, generator = FineStructures(), torch.Generator().manual_seed(seed)
     noise_model = noise_model.to("cpu")
-    for i in _looked_at(clean):
+    for i in looked_at(clean):
         x, denoised = (
             middle_of(stack.images[i], LOOKED_AT_SIDE) for stack in (noisy, clean)
         )
@@ -231,9 +232,8 @@ def _fine_structures_held(
     return found.held()
 
 
-def _looked_at(stack: TrainingStack) -> NDArray[np.int64]:
-    """Return the numbers of the images to look at, evenly spread."""
+def looked_at(stack: TrainingStack) -> list[int]:
+    """Return the numbers of the images in which what was lost is measured."""
     shown = [middle_of(image, LOOKED_AT_SIDE).size for image in stack.images]
     count = max(LOOKED_AT_IMAGES, math.ceil(LOOKED_AT_PIXELS / np.mean(shown)))
-    last = len(stack.images) - 1
-    return np.linspace(0, last, min(count, last + 1)).round().astype(np.int64)
+    return evenly_spread(len(stack.images), count)

@@ -16,6 +16,7 @@ from napari_ppn2v.core.expected_error import (
     error_sums,
     expected_errors,
 )
+from napari_ppn2v.core.frames import evenly_spread
 from napari_ppn2v.core.noise_models.shared import simulated
 from napari_ppn2v.core.residual_findings import residual_findings
 from napari_ppn2v.core.residuals import ResidualCheck, ResidualTally
@@ -161,9 +162,7 @@ def check_result(
 def chosen_images(sources: Sequence[Frames]) -> list[tuple[int, int]]:
     """Return (source, frame) of at most 24 frames, spread evenly over all sources."""
     everything = [(s, f) for s, each in enumerate(sources) for f in range(len(each))]
-    count = min(len(everything), MOST_IMAGES)
-    places = np.linspace(0, len(everything) - 1, count).round().astype(int)
-    return [everything[place] for place in places]
+    return [everything[i] for i in evenly_spread(len(everything), MOST_IMAGES)]
 
 
 def error_finding(errors: ExpectedErrors, *, is_bootstrapped: bool) -> Finding:
