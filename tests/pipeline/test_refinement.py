@@ -64,7 +64,8 @@ def taught(images, noise_model):
     stack.held_out[0][:64, :64] = True
     config = preset("balanced")
     network = replace(config.network, n_filters=8)
-    steps = replace(config.refinement, n_steps=500, batch_size=4, patch_size=64)
+    steps = replace(config.refinement, n_steps=1000, batch_size=4, patch_size=64)
+    torch.manual_seed(0)
     model = PriorNetwork(network, "gaussian", 8, stack.normalisation())
     model.prior.width_shapes_features = False
     source = refinement_batches(stack, noise_model, model, steps, 0)
@@ -109,10 +110,10 @@ def spots_kept(model, camera, factor):
 @pytest.mark.slow
 def test_uniform_light_stays_calm_although_no_image_shows_it(without_and_with, camera):
     without, knowing = (noise_left(m, camera, 150.0) for m in without_and_with)
-    assert knowing < 0.9 * without  # 0.13 and 0.18 were seen
+    assert knowing < 0.7 * without  # 0.09 and 0.17 were seen with three seeds
 
 
 @pytest.mark.slow
 def test_small_spots_are_kept_although_no_image_shows_any(without_and_with, camera):
     without, knowing = (spots_kept(m, camera, 6) for m in without_and_with)
-    assert knowing > without + 0.05  # 0.34 and 0.22 were seen
+    assert knowing > without + 0.05  # 0.3 to 0.5 and 0.2 were seen
