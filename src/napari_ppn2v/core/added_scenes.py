@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 UNIFORM_SHARE = 0.1
 """Of the patches that show uniform light; each takes the place of one of an image."""
-SPOTS_SHARE = 0.08
-"""Of the patches with spots. With more of them the network sees spots in noise, too."""
+SPOTS_SHARE = 0.25
+"""Of the patches that have spots; with some in all, noise would be taken for spots."""
 PIXELS_PER_SPOT = 64**2  # of a patch that has spots; at least one
 SPOT_WIDTH = (0.7, 2.0)  # standard deviation, pixels: of a point in a sharp image
 SPOT_HEIGHT = (2.0, 20.0)  # standard deviations of the noise at its place
