@@ -10,11 +10,9 @@ from napari_ppn2v.stop import StopToken
 
 
 def test_a_run_that_was_stopped_has_a_picture_of_its_noise_model(tmp_path):
-    stop, model = (
-        StopToken(),
-        PoissonGaussianModel(
-            gain=2.0, offset=100.0, read_noise=4.0, signal_range=(100.0, 200.0)
-        ),
+    stop = StopToken()
+    model = PoissonGaussianModel(
+        gain=2.0, offset=100.0, read_noise=4.0, signal_range=(100.0, 200.0)
     )
     frames = as_frames(np.full((2, 16, 16), 150, np.float32), "TYX")
     signal = Stoppable(frames, stop)
