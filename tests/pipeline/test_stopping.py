@@ -107,6 +107,21 @@ def test_while_the_pseudo_clean_images_are_made(sample, refined):
     assert run.denoiser.refined is None
 
 
+def test_what_a_noise_model_was_fitted_to_can_be_read_after_a_stop(sample, refined):
+    run, _ = stopped(sample, refined, in_stage("refinement 1", step=0))
+    counted = run.pairs.histogram().n_pairs
+    assert counted == pytest.approx(sample.observation.size, rel=0.02)
+    recording = np.random.default_rng(0).poisson(np.linspace(50, 200, 32), (20, 32, 32))
+    config = replace(refined, method="pn2v")
+    run, _ = stopped(
+        sample,
+        config,
+        in_stage("pn2v"),
+        Calibration((as_frames(recording, "TYX"),)),
+    )
+    assert run.pairs.histogram().n_pairs == recording.size
+
+
 def test_while_estimates_are_compared(sample, refined):
     run, late = stopped(sample, refined, in_stage("inference choice", step=0))
     assert [type(e).__name__ for e in late] == ["StageFinished"]

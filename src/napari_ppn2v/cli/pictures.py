@@ -51,12 +51,8 @@ def draw_noise_model(
 ) -> None:
     """Draw a noise model over the pairs that it was fitted to, where they are there."""
     from napari_ppn2v.figures import noise_model_figure, save_figure
-    from napari_ppn2v.pipeline.noise_sources import Stopped
 
-    try:
-        shown = None if pairs is None else pairs.histogram()
-    except Stopped:  # the run was, and the pairs were not counted before
-        shown = None
+    shown = None if pairs is None else pairs.histogram()
     save_figure(noise_model_figure(model, shown, model.kind), path)
 
 

@@ -6,7 +6,7 @@ observation carry the information of any number of pixels in a few megabytes.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -22,7 +22,7 @@ from napari_ppn2v.core.pair_histogram import (
 from napari_ppn2v.errors import BadData
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -165,6 +165,18 @@ class SignalObservationPairs:
         pairs = SignalObservationPairs(self._scenes, (low, high))
         if self._statistics is not None:
             pairs._statistics = self._statistics
+        return pairs
+
+    def read_through(
+        self, way: Callable[[FrameSequence], FrameSequence]
+    ) -> SignalObservationPairs:
+        """Return the same pairs, with `way` of all frames of signal and observation."""
+        scenes = [
+            replace(s, signal=way(s.signal), observation=way(s.observation))
+            for s in self._scenes
+        ]
+        pairs = SignalObservationPairs(scenes, self.percentiles)
+        pairs._statistics = self._statistics
         return pairs
 
     def frames(self) -> Iterator[tuple[NDArray[np.float32], NDArray[np.float32]]]:

@@ -93,6 +93,15 @@ class Stoppable:
         return self.frames.frame(index)
 
 
+def unstoppable(pairs: SignalObservationPairs) -> SignalObservationPairs:
+    """Return pairs that can be read after a stop, too, as whoever gets them will."""
+
+    def frames_of(sequence: FrameSequence) -> FrameSequence:
+        return sequence.frames if isinstance(sequence, Stoppable) else sequence
+
+    return pairs.read_through(frames_of)
+
+
 def bootstrapped_pairs(
     model: PriorNetwork,
     stack: TrainingStack,

@@ -35,6 +35,7 @@ from napari_ppn2v.pipeline.noise_sources import (
     Stoppable,
     Stopped,
     bootstrapped_pairs,
+    unstoppable,
 )
 from napari_ppn2v.pipeline.preview import Preview, StagePreview
 from napari_ppn2v.pipeline.refinement import refine
@@ -272,7 +273,7 @@ def fit_stage(
     except Stopped:
         pass
     yield finished(run, "noise model", began)
-    return fit, pairs
+    return fit, None if pairs is None else unstoppable(pairs)
 
 
 def _pseudo_ground_truth(
