@@ -9,7 +9,7 @@ import torch
 
 from napari_ppn2v.core.noise_models.fitting import NoiseModelConfig
 from napari_ppn2v.events import StageFinished, StageStarted, StepDone, collect, drain
-from napari_ppn2v.pipeline.budget import plan_steps, time_steps
+from napari_ppn2v.pipeline.budget import StepTime, Timing, plan_steps, time_steps
 from napari_ppn2v.pipeline.journeys import train_denoiser
 from napari_ppn2v.pipeline.noise_sources import Bootstrap
 from napari_ppn2v.pipeline.presets import preset
@@ -76,6 +76,19 @@ def test_what_is_not_needed_takes_no_time(sample, quick):
     assert set(calibrated) - set(given) == {"noise model"}
     alone = timing.stages_for(replace(quick, method="n2v"), 10**6)
     assert set(alone) == {"n2v", "denoise"}
+
+
+def test_refinement_takes_the_time_to_denoise_what_it_learns_from_and_measures():
+    config, timed = preset("fast"), {"refinement": StepTime(0.0, 0.0)}
+    small, frame = 512**2, 2 * 10**6
+    for n_pixels, n_frame_pixels, passes in (
+        (small, small, 2 * small),
+        (20 * small, small, 24 * small),
+        (8 * frame, frame, 8 * frame + 4 * small),
+    ):
+        timing = Timing(timed, 1e-6, 0.0, n_pixels, n_frame_pixels)
+        seconds = timing.stages_for(config, 0)["refinement 1"]
+        assert seconds == pytest.approx(passes * 1e-6)
 
 
 def test_a_stopped_dry_run_knows_that_it_does_not_know(sample, quick):

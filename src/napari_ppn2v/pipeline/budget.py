@@ -26,6 +26,9 @@ from napari_ppn2v.pipeline.inference_choice import CROP, MAX_CROPS
 from napari_ppn2v.pipeline.journeys import new_model, training_batches
 from napari_ppn2v.pipeline.noise_sources import PSEUDO_GROUND_TRUTH_PIXELS
 from napari_ppn2v.pipeline.refinement import (
+    LOOKED_AT_IMAGES,
+    LOOKED_AT_PIXELS,
+    LOOKED_AT_SIDE,
     N_NODES,
     PSEUDO_CLEAN_PIXELS,
     refinement_batches,
@@ -177,7 +180,10 @@ class Timing:
         seconds = self._steps(stage, training)
         if stage.startswith("refinement"):
             pixels = min(PSEUDO_CLEAN_PIXELS, self.n_training_pixels)
-            seconds += pixels * self.pass_per_pixel
+            # simulated observations of some show what has been lost
+            shown = LOOKED_AT_IMAGES * min(self.n_frame_pixels, LOOKED_AT_SIDE**2)
+            again = min(pixels, max(shown, LOOKED_AT_PIXELS))
+            seconds += (pixels + again) * self.pass_per_pixel
         return seconds
 
     def _noise_model(self, config: RunConfig, source: str) -> dict[str, float]:
