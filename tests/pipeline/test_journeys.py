@@ -219,6 +219,20 @@ def test_a_step_count_is_shared_out_among_the_stages(method):
     assert all(c.n_steps > 100 for c in config.stages.values())
 
 
+@pytest.mark.parametrize(
+    ("n_steps", "shares"),
+    [(4, (2, 2)), (120, (60, 60)), (300, (100, 200)), (3000, (750, 2250))],
+)
+def test_a_quarter_of_many_steps_and_half_of_few_go_before_refinement(n_steps, shares):
+    config = preset("balanced").with_steps(n_steps)
+    assert tuple(c.n_steps for c in config.stages.values()) == shares
+
+
+def test_of_few_steps_each_round_of_refinement_has_as_many():
+    config = replace(preset("balanced"), n_refinements=3).with_steps(200)
+    assert [c.n_steps for c in config.stages.values()] == [101, 33, 33, 33]
+
+
 def test_the_paper_preset_has_the_published_settings():
     config = preset("paper-ppn2v")
     assert (config.network.n_levels, config.network.n_filters) == (3, 64)
