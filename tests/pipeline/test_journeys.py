@@ -221,7 +221,7 @@ def test_a_step_count_is_shared_out_among_the_stages(method):
 
 @pytest.mark.parametrize(
     ("n_steps", "shares"),
-    [(4, (2, 2)), (120, (60, 60)), (300, (100, 200)), (3000, (750, 2250))],
+    [(4, (2, 2)), (700, (350, 350)), (1000, (400, 600)), (3000, (750, 2250))],
 )
 def test_a_quarter_of_many_steps_and_half_of_few_go_before_refinement(n_steps, shares):
     config = preset("balanced").with_steps(n_steps)
@@ -229,8 +229,8 @@ def test_a_quarter_of_many_steps_and_half_of_few_go_before_refinement(n_steps, s
 
 
 def test_of_few_steps_each_round_of_refinement_has_as_many():
-    config = replace(preset("balanced"), n_refinements=3).with_steps(200)
-    assert [c.n_steps for c in config.stages.values()] == [101, 33, 33, 33]
+    config = replace(preset("balanced"), n_refinements=3).with_steps(800)
+    assert [c.n_steps for c in config.stages.values()] == [401, 133, 133, 133]
 
 
 def test_the_paper_preset_has_the_published_settings():

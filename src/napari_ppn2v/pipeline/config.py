@@ -204,9 +204,9 @@ METHOD_HELP = {
 }
 METHODS = tuple(METHOD_HELP)
 WITH_TARGETS = ("care", "n2n")
-# After 36 steps of Noise2Void 180 of refinement came to 30.1 dB on dark data, after 54
-# steps 162 to 32.1; measured in docs/explanation/closing-the-gap.md
-FEWEST_BEFORE_REFINEMENT = 100
+# With much light a Noise2Void of fewer is worse than the noise, and with it the noise
+# model; measured in docs/explanation/closing-the-gap.md
+FEWEST_BEFORE_REFINEMENT = 400
 """Methods that need a target image for each noisy one."""
 UNSUPERVISED = tuple(name for name in METHODS if name not in WITH_TARGETS)
 """Methods that need noisy images alone; the viewer offers these."""
